@@ -75,6 +75,9 @@ static inline struct list_node *list_take(struct list *list)
 
 /* The struct that holds 'node' as its member 'name'; NULL for NULL. */
 #define LIST_ENTRY(node, type, name)                                                     \
-    ((node) == NULL ? NULL : CONTAINER_OF(node, type, name))
+    ({                                                                                   \
+        struct list_node *entry_node = (node);                                           \
+        entry_node == NULL ? NULL : CONTAINER_OF(entry_node, type, name);                \
+    })
 
 #endif

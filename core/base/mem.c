@@ -8,7 +8,7 @@ static atomic_long live;
 static atomic_long countdown = -1; /* negative: never fail */
 static atomic_int failed;
 
-static int fails_now(void)
+int mem_fails_now(void)
 {
     if (atomic_load_explicit(&countdown, memory_order_relaxed) < 0) return 0;
     if (atomic_fetch_sub(&countdown, 1) != 0) return 0;
@@ -24,18 +24,18 @@ static void *count(void *block)
 
 void *mem_get(size_t size)
 {
-    return fails_now() ? NULL : count(malloc(size == 0 ? 1 : size));
+    return mem_fails_now() ? NULL : count(malloc(size == 0 ? 1 : size));
 }
 
 void *mem_get_clear(size_t size)
 {
-    return fails_now() ? NULL : count(calloc(1, size == 0 ? 1 : size));
+    return mem_fails_now() ? NULL : count(calloc(1, size == 0 ? 1 : size));
 }
 
 void *mem_resize(void *block, size_t size)
 {
     if (block == NULL) return mem_get(size);
-    return fails_now() ? NULL : realloc(block, size == 0 ? 1 : size);
+    return mem_fails_now() ? NULL : realloc(block, size == 0 ? 1 : size);
 }
 
 void mem_free(void *block)

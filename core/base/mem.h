@@ -27,6 +27,9 @@ long mem_live(void);
  * that).  A negative number switches it off. */
 void mem_fail_after(long successes);
 
+/* For allocators of their own (Lua's): whether this allocation is the one to fail. */
+int mem_fails_now(void);
+
 /* Whether the planned failure has happened. */
 int mem_failed(void);
 

@@ -1,7 +1,7 @@
 /* route.h -- from method and path to who answers.
  *
  * A radix tree, built once when the routes load and read-only from then on.
- * Patterns: "/a/:id/b" (one segment, never empty), "/files/*rest" (all that is
+ * Patterns: "/a/:id/b" (one segment, never empty), "/files/" and "*rest" (all that is
  * left, at the end only, may be empty).  A literal segment wins over a
  * parameter, a parameter over a rest.  Lookups allocate nothing.
  */

@@ -27,8 +27,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/check.h"
+#include "base/list.h"
 #include "base/slice.h"
 
+struct script_env;
 struct task;
 struct vm;
 
@@ -42,8 +45,9 @@ struct task *task_may_wait(lua_State *L, const char *name);
 /* The task that runs now; NULL while scripts load. */
 struct task *task_current(lua_State *L);
 
-/* Registers the wait and its cancel, and returns its ticket. */
-uint32_t task_await(struct task *task, const char *name, void (*cancel)(void *ctx), void *ctx);
+/* Registers the wait and its cancel, and returns its ticket.  'name' is static. */
+uint32_t task_await(struct task *task, const char *name, void (*cancel)(void *ctx),
+                    void *ctx);
 
 /* Queues the task to be resumed; does nothing if the ticket is not the current one.
  * Never resumes by itself. */
@@ -56,16 +60,88 @@ void task_resumed(lua_State *L);
  * it ends.  False when it is over its share: the caller raises "not enough memory". */
 bool task_charge(struct task *task, size_t bytes);
 
+/* Whether L's task was killed, and whether L is the coroutine of the task itself (not
+ * one of the script's own). */
+bool task_is_killed(lua_State *L);
+bool task_owns(lua_State *L);
+
 /* ---- who the task works for --------------------------------------------------- */
 
-/* The user and role that row-level security sees ("" for none); kept by the task. */
+/* The user and role that row-level security sees ("" for none). */
 struct task_identity {
     char user_id[37], role[17], order_id[37];
 };
 struct task_identity *task_identity(struct task *task);
 
+/* The transaction that the task is in; NULL outside.  bind_pg's. */
+struct pg_transaction;
+struct pg_transaction *task_transaction(const struct task *task);
+void task_set_transaction(struct task *task, struct pg_transaction *transaction);
+
 /* The request's id for log lines; "-" for background work. */
+bool task_is_background(const struct task *task);
 const char *task_request_id(const struct task *task);
 struct vm *task_vm(const struct task *task);
+
+/* ---- for those who start tasks -------------------------------------------------- */
+
+enum task_kill {
+    TASK_ALIVE,
+    TASK_KILLED_CPU,
+    TASK_KILLED_MEMORY,
+    TASK_KILLED_GONE,         /* its client, or whoever waited for it */
+    TASK_KILLED_SHUTDOWN,
+    TASK_KILLED_RELOAD,       /* its generation is too old */
+};
+
+struct task_plan {
+    const char *name;         /* what it is, for people; lives as long as the task */
+    const char *request_id;   /* NULL: background */
+
+    /* Called in the coroutine at the end, protected, with true and the results, or
+     * false and the error (a string carries the traceback).  Never when killed. */
+    lua_CFunction finish;
+
+    /* Last of all, whatever happened; 'killed' and 'ok' tell.  The task is gone behind
+     * it.  No Lua. */
+    void (*on_end)(struct task *task, void *ctx);
+    void *ctx;
+    bool unlimited;           /* a command of the command line: no budgets */
+};
+
+/* A new task and its empty coroutine; NULL: no memory.  The caller pushes a function
+ * and its arguments to task_lua(), protected or without raising, then starts it. */
+MUST_CHECK struct task *task_new(struct vm *vm, const struct task_plan *plan);
+lua_State *task_lua(const struct task *task);
+
+/* Resumes at once; the task may be over behind it. */
+void task_start(struct task *task, int arguments);
+
+/* Instead of task_start. */
+void task_abandon(struct task *task);
+
+/* Queues it instead, for starts from inside another task. */
+void task_start_later(struct task *task, int arguments);
+
+/* Ends it as soon as it can be: its wait is cancelled and raises.  The first reason
+ * counts. */
+void task_kill(struct task *task, enum task_kill why);
+
+enum task_kill task_killed(const struct task *task);
+const char *task_killed_message(const struct task *task);    /* with file:line */
+bool task_ok(const struct task *task);                       /* the body returned */
+void *task_context(const struct task *task);                 /* plan.ctx */
+
+/* Whether it was planned with this on_end: what task_context() then is, is known. */
+bool task_is_of(const struct task *task, void (*on_end)(struct task *task, void *ctx));
+struct task *task_of_node(struct list_node *node);           /* in vm.tasks */
+
+/* Resumes what is ready, also what becomes ready meanwhile. */
+void task_run_ready(struct script_env *env);
+
+/* For the list of running tasks: what it waits for (NULL: it runs), since when. */
+const char *task_waits_for(const struct task *task);
+const char *task_name(const struct task *task);
+int64_t task_age_ms(const struct task *task);
 
 #endif

@@ -1,0 +1,222 @@
+#include "script/bind_core.h"
+
+#include <lauxlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/log.h"
+#include "base/utf8.h"
+#include "script/snapshot.h"
+#include "script/task.h"
+#include "script/vm.h"
+#include "script/web.h"
+
+/* ---- omade.log ------------------------------------------------------------------- */
+
+enum { FIELDS_MAX = 20 };
+
+/* [top] the value, whose text stays there until the line is written. */
+static struct log_field field_of(lua_State *L, const char *key)
+{
+    size_t n;
+    const char *text;
+
+    if (lua_isinteger(L, -1)) return log_int(key, lua_tointeger(L, -1));
+    text = luaL_tolstring(L, -1, &n);
+    lua_replace(L, -2);
+    return log_slice(key, (struct slice){ text, n });
+}
+
+/* log.info(event [, {key = value}]) */
+static int write_line(lua_State *L, enum log_level level)
+{
+    struct log_field fields[FIELDS_MAX + 2] = { { 0 } };
+    struct task *task = task_current(L);
+    const char *event = luaL_checkstring(L, 1);
+    int n = 0;
+
+    if (!log_wants(level)) return 0;
+    lua_settop(L, 2);
+    luaL_checkstack(L, 2 * FIELDS_MAX + 8, NULL);
+    if (task != NULL) fields[n++] = log_text("request", task_request_id(task));
+    if (lua_istable(L, 2)) {
+        lua_pushnil(L);
+        while (n < FIELDS_MAX && lua_next(L, 2)) {
+            fields[n] = field_of(L, luaL_checkstring(L, -2));
+            n++;
+            lua_pushvalue(L, -2);    /* the pair stays below; its key goes on */
+        }
+    }
+    log_write(level, event, fields);
+    return 0;
+}
+
+static int log_debug_line(lua_State *L) { return write_line(L, LOG_DEBUG); }
+static int log_info_line(lua_State *L) { return write_line(L, LOG_INFO); }
+static int log_warn_line(lua_State *L) { return write_line(L, LOG_WARN); }
+static int log_error_line(lua_State *L) { return write_line(L, LOG_ERROR); }
+
+int luaopen_omade_log(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        { "debug", log_debug_line },
+        { "info", log_info_line },
+        { "warn", log_warn_line },
+        { "error", log_error_line },
+        { NULL, NULL },
+    };
+
+    luaL_newlib(L, functions);
+    return 1;
+}
+
+/* ---- omade.uuid ------------------------------------------------------------------- */
+
+static int uuid_v4(lua_State *L)
+{
+    static const char hex[] = "0123456789abcdef";
+    unsigned char b[16];
+    char text[36], *p = text;
+
+    if (getrandom(b, sizeof b, 0) != (ssize_t)sizeof b) return luaL_error(L, "no randomness");
+    b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
+    b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
+    for (int i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10) *p++ = '-';
+        *p++ = hex[b[i] >> 4];
+        *p++ = hex[b[i] & 15];
+    }
+    lua_pushlstring(L, text, sizeof text);
+    return 1;
+}
+
+static bool is_uuid(struct slice s)
+{
+    if (s.n != 36) return false;
+    for (size_t i = 0; i < 36; i++) {
+        char c = s.p[i];
+        bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+
+        if (dash ? c != '-'
+                 : !((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F')))
+            return false;
+    }
+    return true;
+}
+
+/* uuid.valid(text) */
+static int uuid_valid(lua_State *L)
+{
+    size_t n;
+    const char *p = lua_type(L, 1) == LUA_TSTRING ? lua_tolstring(L, 1, &n) : NULL;
+
+    lua_pushboolean(L, p != NULL && is_uuid((struct slice){ p, n }));
+    return 1;
+}
+
+int luaopen_omade_uuid(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        { "v4", uuid_v4 },
+        { "valid", uuid_valid },
+        { NULL, NULL },
+    };
+
+    luaL_newlib(L, functions);
+    return 1;
+}
+
+/* ---- omade.core.engine --------------------------------------------------------------- */
+
+static int engine_setting(lua_State *L)
+{
+    lua_pushstring(L, vm_setting(vm_of(L), luaL_checkstring(L, 1)));
+    return 1;
+}
+
+static int engine_development(lua_State *L)
+{
+    lua_pushboolean(L, vm_of(L)->env->development);
+    return 1;
+}
+
+static int engine_draining(lua_State *L)
+{
+    lua_pushboolean(L, vm_of(L)->env->draining);
+    return 1;
+}
+
+static int engine_generation(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)vm_of(L)->generation);
+    return 1;
+}
+
+/* The metatables that C knows: engine.answer(table), engine.fail(table) */
+static int mark_as(lua_State *L, const char *type)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    luaL_setmetatable(L, type);
+    return 1;
+}
+
+static int engine_answer(lua_State *L) { return mark_as(L, "omade.answer"); }
+static int engine_fail(lua_State *L) { return mark_as(L, "omade.fail"); }
+
+/* engine.text_length(text): code points, or nil when it is not UTF-8 or holds a NUL */
+static int engine_text_length(lua_State *L)
+{
+    size_t n;
+    const char *p = luaL_checklstring(L, 1, &n);
+
+    if (memchr(p, '\0', n) != NULL || !utf8_valid(p, n)) lua_pushnil(L);
+    else lua_pushinteger(L, (lua_Integer)utf8_length(p, n));
+    return 1;
+}
+
+/* engine.file(path): the text of a file of the app folder, or nil */
+static int engine_file(lua_State *L)
+{
+    struct snapshot *snapshot = vm_of(L)->snapshot;
+    size_t n;
+    const char *path = luaL_checklstring(L, 1, &n);
+    struct slice text;
+
+    if (snapshot == NULL || !snapshot_file(snapshot, (struct slice){ path, n }, &text))
+        lua_pushnil(L);
+    else lua_pushlstring(L, text.p, text.n);
+    return 1;
+}
+
+static int engine_trim(lua_State *L)
+{
+    size_t n;
+    const char *p = luaL_checklstring(L, 1, &n);
+
+    while (n > 0 && (unsigned char)*p <= ' ') p++, n--;
+    while (n > 0 && (unsigned char)p[n - 1] <= ' ') n--;
+    lua_pushlstring(L, p, n);
+    return 1;
+}
+
+int luaopen_omade_engine(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        { "setting", engine_setting },
+        { "development", engine_development },
+        { "draining", engine_draining },
+        { "generation", engine_generation },
+        { "answer", engine_answer },
+        { "fail", engine_fail },
+        { "text_length", engine_text_length },
+        { "trim", engine_trim },
+        { "file", engine_file },
+        { NULL, NULL },
+    };
+
+    luaL_newlib(L, functions);
+    lua_getfield(L, LUA_REGISTRYINDEX, "omade.stream_begin");
+    lua_setfield(L, -2, "stream_begin");
+    return 1;
+}

@@ -1,0 +1,229 @@
+/* db.transaction(fn): a pinned connection, BEGIN with the first statement, COMMIT when
+ * fn returns, ROLLBACK when it raises, and again from the start on 40001 and 40P01. */
+#include <lauxlib.h>
+#include <string.h>
+
+#include "script/bind_pg.h"
+#include "script/bind_time.h"
+#include "script/fail.h"
+#include "script/pg_values.h"
+#include "script/vm.h"
+
+#define TRANSACTION_TYPE "omade.transaction"
+
+enum { ATTEMPTS = 4, PAUSE_MS = 8 };
+
+/* COMMIT, as an operation of its own. */
+struct commit {
+    struct pg_op op;
+    struct pg_statement statement;
+    struct task *task;
+    uint32_t ticket;
+};
+
+/* ---- the pin ------------------------------------------------------------------------ */
+
+/* Back to the pool, which rolls back what is open. */
+static void release(struct pg_transaction *tx)
+{
+    if (task_transaction(tx->task) == tx) task_set_transaction(tx->task, NULL);
+    if (tx->open) pg_unpin(&tx->pin);
+    tx->open = tx->begun = tx->done_once = false;
+}
+
+static int transaction_gc(lua_State *L)
+{
+    struct pg_transaction *tx = lua_touserdata(L, 1);
+
+    if (tx->open) pg_unpin(&tx->pin);    /* the task may be gone: not through release() */
+    tx->open = false;
+    return 0;
+}
+
+static void on_pinned(void *ctx, struct pg_pin *pin)
+{
+    struct pg_transaction *tx = ctx;
+
+    (void)pin;
+    task_wake(tx->task, tx->ticket);
+}
+
+static void pin_cancel(void *ctx) { release(ctx); }
+
+static int begin(lua_State *L, struct pg_transaction *tx);
+static int call_finish(lua_State *L, int status, lua_KContext ctx);
+
+/* ---- again -------------------------------------------------------------------------- */
+
+/* [top] the error: whether the whole transaction may run once more.  Statements whose
+ * plan is stale (26000, 0A000) count, too: nothing was committed. */
+static bool may_retry(lua_State *L, const struct pg_transaction *tx)
+{
+    static const char *const states[] = { "40001", "40P01", "26000", "0A000" };
+    bool is = false;
+
+    if (tx->attempt >= ATTEMPTS || !fail_test(L, -1)) return false;
+    if (lua_getfield(L, -1, "sqlstate") == LUA_TSTRING)
+        for (size_t i = 0; i < COUNT_OF(states); i++)
+            is = is || strcmp(lua_tostring(L, -1), states[i]) == 0;
+    lua_pop(L, 1);
+    return is;
+}
+
+static int retry_finish(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status;
+    task_resumed(L);
+    return begin(L, (struct pg_transaction *)ctx);
+}
+
+static int retry(lua_State *L, struct pg_transaction *tx)
+{
+    int64_t pause = (int64_t)PAUSE_MS << tx->attempt;
+
+    release(tx);
+    lua_settop(L, 2);
+    return time_pause(L, "db.transaction", pause / 2 + time_jitter(pause), (lua_KContext)tx,
+                      retry_finish);
+}
+
+/* ---- commit -------------------------------------------------------------------------- */
+
+static void on_committed(void *ctx, struct pg_op *op)
+{
+    struct commit *commit = ctx;
+
+    (void)op;
+    task_wake(commit->task, commit->ticket);
+}
+
+static void commit_cancel(void *ctx)
+{
+    struct commit *commit = ctx;
+
+    if (commit->op.outcome == PG_WAITING) pg_cancel(&commit->op);
+}
+
+static int fail_or_retry(lua_State *L, struct pg_transaction *tx)
+{
+    if (may_retry(L, tx)) return retry(L, tx);
+    release(tx);
+    return lua_error(L);
+}
+
+/* [1] fn [2] transaction [3..top-1] results [top] commit */
+static int commit_finish(lua_State *L, int status, lua_KContext ctx)
+{
+    struct pg_transaction *tx = (struct pg_transaction *)ctx;
+    struct commit *commit = lua_touserdata(L, -1);
+    bool committed;
+
+    (void)status;
+    task_resumed(L);
+    if (commit->op.outcome != PG_OK) {
+        pg_push_error(L, &commit->op);
+        PQclear(commit->statement.result);
+        return fail_or_retry(L, tx);
+    }
+    /* COMMIT of a failed transaction succeeds with the tag ROLLBACK. */
+    committed = strcmp(PQcmdStatus(commit->statement.result), "COMMIT") == 0;
+    PQclear(commit->statement.result);
+    release(tx);
+    if (!committed)
+        return luaL_error(L, "the transaction was rolled back: a statement in it had failed, "
+                             "and its error was caught");
+    lua_pop(L, 1);
+    return lua_gettop(L) - 2;
+}
+
+static int commit(lua_State *L, struct pg_transaction *tx)
+{
+    struct commit *commit;
+
+    if (!tx->begun) {
+        release(tx);
+        return lua_gettop(L) - 2;
+    }
+    commit = lua_newuserdatauv(L, sizeof *commit, 0);
+    memset(commit, 0, sizeof *commit);
+    commit->task = tx->task;
+    commit->statement.sql = SLICE("COMMIT");
+    commit->op.statements = &commit->statement;
+    commit->op.statement_count = 1;
+    commit->op.on_done = on_committed;
+    commit->op.ctx = commit;
+    task_may_wait(L, "db.transaction");
+    commit->ticket = task_await(tx->task, "db.transaction", commit_cancel, commit);
+    pg_submit_pinned(&tx->pin, &commit->op);
+    return lua_yieldk(L, 0, (lua_KContext)tx, commit_finish);
+}
+
+/* ---- the function ----------------------------------------------------------------------- */
+
+/* [1] fn [2] transaction [3..] results, or the error */
+static int call_finish(lua_State *L, int status, lua_KContext ctx)
+{
+    struct pg_transaction *tx = (struct pg_transaction *)ctx;
+
+    if (task_is_killed(L)) {
+        release(tx);
+        task_resumed(L);
+    }
+    if (status == LUA_OK || status == LUA_YIELD) return commit(L, tx);
+    return fail_or_retry(L, tx);
+}
+
+static int pin_finish(lua_State *L, int status, lua_KContext ctx)
+{
+    struct pg_transaction *tx = (struct pg_transaction *)ctx;
+
+    (void)status;
+    task_resumed(L);
+    if (tx->pin.outcome != PG_OK) {
+        struct pg_op failed = { .outcome = tx->pin.outcome, .failed_at = -1 };
+
+        release(tx);
+        pg_push_error(L, &failed);
+        return lua_error(L);
+    }
+    task_set_transaction(tx->task, tx);
+    lua_pushvalue(L, 1);
+    return call_finish(L, lua_pcallk(L, 0, LUA_MULTRET, 0, (lua_KContext)tx, call_finish),
+                       (lua_KContext)tx);
+}
+
+static int begin(lua_State *L, struct pg_transaction *tx)
+{
+    tx->attempt++;
+    tx->pin = (struct pg_pin){ .on_ready = on_pinned, .ctx = tx };
+    tx->open = true;
+    tx->ticket = task_await(tx->task, "db.transaction", pin_cancel, tx);
+    pg_pin(vm_env(task_vm(tx->task))->pg, &tx->pin);
+    return lua_yieldk(L, 0, (lua_KContext)tx, pin_finish);
+}
+
+int pg_transaction_call(lua_State *L)
+{
+    struct task *task = task_may_wait(L, "db.transaction");
+    struct pg_transaction *tx;
+
+    luaL_checktype(L, 1, LUA_TFUNCTION);
+    lua_settop(L, 1);
+    if (vm_env(task_vm(task))->pg == NULL)
+        return luaL_error(L, "db.transaction needs a database: set APP_DATABASE_URL");
+    if (task_transaction(task) != NULL)
+        return luaL_error(L, "db.transaction: this task is in a transaction already");
+    tx = lua_newuserdatauv(L, sizeof *tx, 0);
+    memset(tx, 0, sizeof *tx);
+    tx->task = task;
+    luaL_setmetatable(L, TRANSACTION_TYPE);
+    return begin(L, tx);
+}
+
+void pg_transaction_open(lua_State *L)
+{
+    luaL_newmetatable(L, TRANSACTION_TYPE);
+    lua_pushcfunction(L, transaction_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pop(L, 1);
+}

@@ -1,0 +1,124 @@
+#include "script/bind_session.h"
+
+#include <lauxlib.h>
+#include <string.h>
+
+#include "db/pg_session.h"
+#include "script/require.h"
+#include "script/vm.h"
+
+#define SESSION_TYPE "omade.session"
+
+struct session {
+    PGconn *connection;
+};
+
+static PGconn *check(lua_State *L)
+{
+    struct session *s = luaL_checkudata(L, 1, SESSION_TYPE);
+
+    if (s->connection == NULL) luaL_error(L, "the session is closed");
+    return s->connection;
+}
+
+static int session_close(lua_State *L)
+{
+    struct session *s = luaL_checkudata(L, 1, SESSION_TYPE);
+
+    PQfinish(s->connection);
+    s->connection = NULL;
+    return 0;
+}
+
+/* session.connect([url]): DATABASE_URL, the owner's */
+static int session_connect(lua_State *L)
+{
+    const char *url = luaL_optstring(L, 1, vm_setting(vm_of(L), "DATABASE_URL"));
+    struct session *s = lua_newuserdatauv(L, sizeof *s, 0);
+
+    s->connection = NULL;
+    luaL_setmetatable(L, SESSION_TYPE);
+    if (url == NULL) return luaL_error(L, "DATABASE_URL is not set");
+    s->connection = pg_session_open(url);
+    if (s->connection == NULL) return luaL_error(L, "out of memory");
+    if (PQstatus(s->connection) == CONNECTION_OK) return 1;
+    lua_pushstring(L, PQerrorMessage(s->connection));
+    return luaL_error(L, "cannot connect to PostgreSQL with DATABASE_URL: %s",
+                      lua_tostring(L, -1));
+}
+
+/* The rows as tables of texts; PQclear comes first when this raises for lack of memory:
+ * a command ends then. */
+static void push_rows(lua_State *L, const PGresult *result)
+{
+    lua_createtable(L, PQntuples(result), 0);
+    for (int row = 0; row < PQntuples(result); row++) {
+        lua_createtable(L, 0, PQnfields(result));
+        for (int i = 0; i < PQnfields(result); i++) {
+            if (PQgetisnull(result, row, i)) continue;
+            lua_pushstring(L, PQgetvalue(result, row, i));
+            lua_setfield(L, -2, PQfname(result, i));
+        }
+        lua_rawseti(L, -2, row + 1);
+    }
+}
+
+static int finish(lua_State *L, PGresult *result)
+{
+    ExecStatusType status = PQresultStatus(result);
+
+    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_EMPTY_QUERY) {
+        push_rows(L, result);
+        PQclear(result);
+        return 1;
+    }
+    const char *message = PQresultErrorMessage(result);
+    lua_pushlstring(L, message, strcspn(message, "\n"));
+    const char *position = PQresultErrorField(result, PG_DIAG_STATEMENT_POSITION);
+    if (position != NULL) lua_pushfstring(L, "%s (at character %s)", lua_tostring(L, -1), position);
+    PQclear(result);
+    lua_pushnil(L);
+    lua_insert(L, -2);
+    return 2;
+}
+
+/* s:run(script): several statements; the last one's rows, or nil and a message */
+static int session_run(lua_State *L)
+{
+    return finish(L, pg_session_run(check(L), luaL_checkstring(L, 2)));
+}
+
+/* s:query(sql, text, ...): one statement with parameters */
+static int session_query(lua_State *L)
+{
+    PGconn *connection = check(L);
+    const char *sql = luaL_checkstring(L, 2), *values[16];
+    int count = lua_gettop(L) - 2;
+
+    luaL_argcheck(L, count <= (int)COUNT_OF(values), 3, "at most 16 parameters");
+    for (int i = 0; i < count; i++) values[i] = luaL_optstring(L, 3 + i, NULL);
+    return finish(L, PQexecParams(connection, sql, count, NULL, values, NULL, NULL, 0));
+}
+
+static int open_module(lua_State *L)
+{
+    static const luaL_Reg methods[] = {
+        { "run", session_run },
+        { "query", session_query },
+        { "close", session_close },
+        { NULL, NULL },
+    };
+
+    luaL_newmetatable(L, SESSION_TYPE);
+    lua_pushcfunction(L, session_close);
+    lua_setfield(L, -2, "__gc");
+    luaL_newlib(L, methods);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, session_connect);
+    lua_setfield(L, -2, "connect");
+    return 1;
+}
+
+void session_open(lua_State *L) { require_native(L, "omade.core.session", open_module); }

@@ -1,0 +1,292 @@
+#include "script/web.h"
+
+#include <assert.h>
+#include <lauxlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "script/task.h"
+
+/* ---- routing ------------------------------------------------------------------ */
+
+static void find_route(struct exchange *x)
+{
+    struct vm *vm = x->env->current;
+
+    x->generation = vm->generation;
+    x->found = route_find(vm->routes, x->request->method, x->request->path, &x->match);
+    x->route = x->found == ROUTE_FOUND ? x->match.target : NULL;
+}
+
+static void on_head(void *ctx, struct request *r, struct body_plan *plan)
+{
+    struct exchange *x = arena_get(&r->arena, sizeof *x);
+
+    if (x == NULL) return;                   /* on_request answers 503 */
+    memset(x, 0, offsetof(struct exchange, match));
+    x->request = r;
+    x->env = ctx;
+    x->task = NULL;
+    x->answered = x->streaming = x->body_ended = x->gone = x->client_waits = false;
+    x->handle = NULL;
+    x->reader = NULL;
+    x->stream = NULL;
+    r->owner = x;
+    find_route(x);
+    if (x->route == NULL) return;
+    plan->mode = x->route->body_mode;
+    if (x->route->body_limit >= 0) plan->limit = x->route->body_limit;
+}
+
+/* ---- the answers that need no script -------------------------------------------- */
+
+static void allow_text(unsigned allowed, struct buf *b)
+{
+    if (allowed & 1u << METHOD_GET) allowed |= 1u << METHOD_HEAD;
+    allowed |= 1u << METHOD_OPTIONS;
+    allowed &= ~(1u << METHOD_CONNECT | 1u << METHOD_TRACE);
+    for (int m = 0; m < METHOD_COUNT; m++) {
+        if (!(allowed & 1u << m)) continue;
+        if (b->n > 0) BUF_ADD(b, ", ");
+        buf_add_slice(b, method_name((enum method)m));
+    }
+}
+
+static void answer_allow(struct exchange *x)
+{
+    struct request *r = x->request;
+    struct response a = { .status = 204 };
+    struct buf allow = { 0 }, body = { 0 };
+
+    allow_text(x->match.allowed, &allow);
+    struct slice text = arena_copy(&r->arena, allow.p, allow.n);
+    if (r->method != METHOD_OPTIONS) {
+        a.status = 405;
+        web_error_body(&body, "METHOD_NOT_ALLOWED", "This path does not take this method", r->id);
+        a.content_type = SLICE("application/json; charset=utf-8");
+        a.body = arena_copy(&r->arena, body.p, body.n);
+    }
+    if (allow.failed || body.failed || text.p == NULL || !response_header(&a, SLICE("Allow"), text))
+        a = (struct response){ .status = 503, .close = true };
+    buf_free(&allow);
+    buf_free(&body);
+    request_answer(r, &a);
+}
+
+/* "path" is part of the contract for an unknown one. */
+static void answer_unknown(struct exchange *x)
+{
+    struct request *r = x->request;
+    struct response a = { .status = 404,
+                          .content_type = SLICE("application/json; charset=utf-8") };
+    struct buf body = { 0 };
+
+    web_error_body(&body, "ROUTE_NOT_FOUND", "There is nothing at this path", r->id);
+    if (body.n > 0) body.n--;
+    BUF_ADD(&body, ",\"path\":");
+    json_add_string(&body, r->path);
+    BUF_ADD(&body, "}");
+    a.body = arena_copy(&r->arena, body.p, body.n);
+    if (body.failed || a.body.p == NULL) a = (struct response){ .status = 503, .close = true };
+    buf_free(&body);
+    request_answer(r, &a);
+}
+
+static void answer_no_route(struct exchange *x)
+{
+    x->answered = true;
+    if (x->found == ROUTE_NO_METHOD) answer_allow(x);
+    else if (x->request->method == METHOD_OPTIONS && slice_equal(x->request->path, SLICE("*"))) {
+        x->match.allowed = (1u << METHOD_COUNT) - 1;
+        answer_allow(x);
+    } else answer_unknown(x);
+}
+
+/* ---- tasks ------------------------------------------------------------------------ */
+
+static void log_killed(const struct exchange *x, const struct task *task)
+{
+    log_warn("request killed", log_text("request", x->request->id),
+             log_text("route", x->route->name), log_text("reason", task_killed_message(task)));
+}
+
+static void on_end(struct task *task, void *ctx)
+{
+    struct exchange *x = ctx;
+    struct request *r = x->request;
+
+    x->task = NULL;
+    if (task_killed(task) != TASK_ALIVE && task_killed(task) != TASK_KILLED_GONE)
+        log_killed(x, task);
+    if (x->streaming) {
+        request_stream_end(r);
+        x->answered = true;
+    }
+    if (!x->answered) {
+        if (task_killed(task) != TASK_ALIVE)
+            web_answer_error(x, 503, "UNAVAILABLE", "The request took too much; try again later");
+        else web_answer_error(x, 500, "INTERNAL", "Something went wrong");
+    }
+    web_body_gone(x);
+    web_stream_over(x);
+    web_request_over(x);
+    x->request = NULL;
+    request_done(r);
+}
+
+bool web_is_stream(const struct task *task)
+{
+    return task_is_of(task, on_end) && ((struct exchange *)task_context(task))->streaming;
+}
+
+/* [1] exchange (light) -> [1] the route's function [2] req */
+static int prepare(lua_State *L)
+{
+    struct exchange *x = lua_touserdata(L, 1);
+
+    lua_rawgeti(L, LUA_REGISTRYINDEX, x->route->run_ref);
+    web_request_push(L, x);
+    return 2;
+}
+
+/* NULL: the request was answered and given back. */
+static struct task *make_task(struct exchange *x)
+{
+    struct task_plan plan = {
+        .name = x->route->name,
+        .request_id = x->request->id,
+        .finish = web_finish,
+        .on_end = on_end,
+        .ctx = x,
+    };
+    struct task *task = task_new(x->env->current, &plan);
+    lua_State *L;
+
+    if (task == NULL) {
+        web_answer_error(x, 503, "UNAVAILABLE", "Not enough memory; try again later");
+        request_done(x->request);
+        return NULL;
+    }
+    L = task_lua(task);
+    lua_pushcfunction(L, prepare);
+    lua_pushlightuserdata(L, x);
+    if (lua_pcall(L, 1, 2, 0) == LUA_OK) {
+        x->task = task;
+        return task;
+    }
+    web_answer_error(x, 503, "UNAVAILABLE", "Not enough memory; try again later");
+    task_abandon(task);                       /* on_end gives the request back */
+    return NULL;
+}
+
+static void on_request(void *ctx, struct request *r)
+{
+    struct exchange *x = r->owner;
+    struct script_env *env = ctx;
+    struct task *task;
+
+    if (x != NULL && x->generation != env->current->generation) {
+        struct web_route *before = x->route;
+        enum body_mode mode = before == NULL ? BODY_WHOLE : before->body_mode;
+
+        find_route(x);
+        if (x->route != NULL && x->route->body_mode != mode) x = NULL;
+    }
+    if (x == NULL || (x->route != NULL && x->route->body_mode == BODY_STREAM &&
+                      !web_body_begin(x))) {
+        struct response a = { .status = 503, .close = true };
+
+        request_answer(r, &a);
+        request_done(r);
+        return;
+    }
+    if (x->route == NULL) {
+        answer_no_route(x);
+        request_done(r);
+        return;
+    }
+    task = make_task(x);
+    if (task == NULL) return;
+    if (!task_charge(task, r->body.n)) task_kill(task, TASK_KILLED_MEMORY);
+    task_start(task, 1);
+}
+
+static void on_body(void *ctx, struct request *r, struct slice bytes, bool last)
+{
+    (void)ctx;
+    if (r->owner != NULL) web_body_arrived(r->owner, bytes, last);
+}
+
+/* A reader that left is not worked for; a write goes on to its end (an order is placed
+ * or not, but never because of a lost connection), its answer is discarded. */
+static void on_gone(void *ctx, struct request *r)
+{
+    struct exchange *x = r->owner;
+
+    (void)ctx;
+    if (x == NULL || x->task == NULL) return;
+    x->gone = true;
+    web_body_gone(x);
+    if (x->streaming || x->reader != NULL || r->method == METHOD_GET || r->method == METHOD_HEAD)
+        task_kill(x->task, TASK_KILLED_GONE);
+}
+
+static void on_drain(void *ctx, struct request *r)
+{
+    (void)ctx;
+    if (r->owner != NULL) web_stream_drained(r->owner);
+}
+
+/* ---- every answer -------------------------------------------------------------------- */
+
+static void make_error(void *ctx, int status, const char *code, const char *message,
+                       const char *request_id, struct buf *body)
+{
+    (void)ctx;
+    (void)status;
+    web_error_body(body, code, message, request_id);
+}
+
+static bool is_private(const struct request *r)
+{
+    const struct exchange *x = r == NULL ? NULL : r->owner;
+
+    return x == NULL || x->route == NULL || !x->route->is_public;
+}
+
+static void add_headers(void *ctx, const struct request *r, struct buf *head)
+{
+    struct script_env *env = ctx;
+
+    BUF_ADD(head, "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n"
+                  "Referrer-Policy: no-referrer\r\n");
+    if (is_private(r)) BUF_ADD(head, "Cache-Control: no-store\r\n");
+    if (env->answer_headers.n > 0) buf_add_slice(head, buf_slice(&env->answer_headers));
+}
+
+static void on_answered(void *ctx, const struct request *r, int status, int64_t bytes)
+{
+    (void)ctx;
+    if (!log_wants(LOG_INFO)) return;
+    log_info("request", log_text("request", r->id), log_text("ip", r->peer),
+             log_slice("method", method_name(r->method)), log_slice("path", r->path),
+             log_int("status", status), log_int("bytes", bytes),
+             log_int("us", (clock_ns() - r->began_ns) / 1000));
+}
+
+void web_app(struct script_env *env, struct server_app *app)
+{
+    *app = (struct server_app){
+        .ctx = env,
+        .on_head = on_head,
+        .on_request = on_request,
+        .on_body = on_body,
+        .on_gone = on_gone,
+        .on_drain = on_drain,
+        .make_error = make_error,
+        .add_headers = add_headers,
+        .on_answered = on_answered,
+    };
+}

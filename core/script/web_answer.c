@@ -1,0 +1,345 @@
+#include "script/web.h"
+
+#include <lauxlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "script/bind_bytes.h"
+#include "script/fail.h"
+#include "script/json_write.h"
+#include "script/task.h"
+
+/* What web.json, web.created and the like return: a table with this metatable.
+ *   status, value, message, bare (no envelope), type, headers {name = value},
+ *   cookies {"a=1; Path=/"}, empty (no body), stream (a function) */
+#define ANSWER_TYPE "omade.answer"
+
+static const struct slice JSON = { "application/json; charset=utf-8", 31 };
+
+/* Bodies above it are handed over, smaller ones copied with the head. */
+enum { HAND_OVER = 8 * 1024 };
+
+/* ---- errors ---------------------------------------------------------------------- */
+
+void web_error_body(struct buf *b, const char *code, const char *message,
+                    const char *request_id)
+{
+    BUF_ADD(b, "{\"success\":false,\"error\":");
+    json_add_string(b, slice_of(message));
+    BUF_ADD(b, ",\"message\":");
+    json_add_string(b, slice_of(message));
+    BUF_ADD(b, ",\"code\":");
+    json_add_string(b, slice_of(code));
+    BUF_ADD(b, ",\"request_id\":");
+    json_add_string(b, slice_of(request_id == NULL ? "" : request_id));
+    BUF_ADD(b, "}");
+}
+
+void web_answer_error(struct exchange *x, int status, const char *code, const char *message)
+{
+    struct response a = { .status = status, .content_type = JSON };
+    struct buf body = { 0 };
+
+    x->answered = true;
+    web_error_body(&body, code, message, x->request->id);
+    a.body = arena_copy(&x->request->arena, body.p, body.n);
+    if (body.failed || a.body.p == NULL) a = (struct response){ .status = 503, .close = true };
+    if (status == 503 && !response_header(&a, SLICE("Retry-After"), SLICE("1"))) a.close = true;
+    buf_free(&body);
+    request_answer(x->request, &a);
+}
+
+/* ---- headers from Lua ------------------------------------------------------------- */
+
+static struct slice text_at(lua_State *L, int at)
+{
+    size_t n;
+    const char *p = lua_tolstring(L, at, &n);
+
+    return (struct slice){ p, n };
+}
+
+static void add_header(lua_State *L, struct exchange *x, struct response *a,
+                       struct slice name, struct slice value)
+{
+    struct slice kept_name = arena_copy(&x->request->arena, name.p, name.n);
+    struct slice kept = arena_copy(&x->request->arena, value.p, value.n);
+
+    if (kept_name.p == NULL || kept.p == NULL) luaL_error(L, "not enough memory");
+    if (!response_header(a, kept_name, kept))
+        luaL_error(L, "header '%s' is malformed, or there are too many", kept_name.p);
+}
+
+/* [at] the answer or failure */
+static void add_headers(lua_State *L, struct exchange *x, struct response *a, int at)
+{
+    if (lua_getfield(L, at, "headers") == LUA_TTABLE) {
+        lua_pushnil(L);
+        while (lua_next(L, -2)) {
+            if (lua_type(L, -2) != LUA_TSTRING) luaL_error(L, "headers: names are strings");
+            luaL_tolstring(L, -1, NULL);
+            add_header(L, x, a, text_at(L, -3), text_at(L, -1));
+            lua_pop(L, 2);
+        }
+    }
+    lua_pop(L, 1);
+    if (lua_getfield(L, at, "cookies") == LUA_TTABLE) {
+        lua_Integer n = luaL_len(L, -1);
+
+        for (lua_Integer i = 1; i <= n; i++) {
+            lua_geti(L, -1, i);
+            luaL_checkstring(L, -1);
+            add_header(L, x, a, SLICE("Set-Cookie"), text_at(L, -1));
+            lua_pop(L, 1);
+        }
+    }
+    lua_pop(L, 1);
+}
+
+/* ---- bodies ----------------------------------------------------------------------- */
+
+/* Hands the worker's scratch over as the body, or copies it when it is small. */
+static void take_scratch(lua_State *L, struct exchange *x, struct response *a)
+{
+    struct buf *scratch = &x->env->scratch;
+
+    if (scratch->failed) luaL_error(L, "not enough memory");
+    a->body = buf_slice(scratch);
+    if (scratch->n > HAND_OVER) {
+        a->owner = scratch->p;
+        a->release = mem_free;
+        *scratch = (struct buf){ 0 };
+    }
+}
+
+static void write_value(lua_State *L, struct buf *out, int at)
+{
+    const char *fault = NULL;
+
+    if (json_write(L, at, out, &fault)) return;
+    luaL_error(L, "the answer cannot be JSON: %s", fault == NULL ? "not enough memory" : fault);
+}
+
+/* Raw JSON: spliced in between without a copy. */
+static void take_bytes(struct response *a, struct bytes *bytes)
+{
+    a->body = bytes->s;
+    a->release = bytes->release;
+    a->owner = bytes->owner;
+    *bytes = (struct bytes){ 0 };
+}
+
+/* {"success":true,"data":VALUE[,"message":"..."]} */
+static void wrap(lua_State *L, struct exchange *x, struct response *a, int at, int message)
+{
+    struct buf *out = &x->env->scratch;
+    struct bytes *bytes = bytes_test(L, at);
+
+    buf_clear(out);
+    a->content_type = JSON;
+    if (bytes != NULL && bytes->json && lua_isnil(L, message)) {
+        a->prefix = SLICE("{\"success\":true,\"data\":");
+        a->suffix = SLICE("}");
+        take_bytes(a, bytes);
+        return;
+    }
+    BUF_ADD(out, "{\"success\":true,\"data\":");
+    write_value(L, out, at);
+    if (!lua_isnil(L, message)) {
+        BUF_ADD(out, ",\"message\":");
+        write_value(L, out, message);
+    }
+    BUF_ADD(out, "}");
+    take_scratch(L, x, a);
+}
+
+/* Bare: bytes and texts as they are when the type is given, else JSON. */
+static void bare(lua_State *L, struct exchange *x, struct response *a, int at, bool typed)
+{
+    struct buf *out = &x->env->scratch;
+    struct bytes *bytes = bytes_test(L, at);
+
+    buf_clear(out);
+    if (!typed) a->content_type = JSON;
+    if (bytes != NULL && (typed || bytes->json)) {
+        take_bytes(a, bytes);
+        return;
+    }
+    if (typed && lua_type(L, at) == LUA_TSTRING) buf_add_slice(out, text_at(L, at));
+    else write_value(L, out, at);
+    take_scratch(L, x, a);
+}
+
+/* ---- results ------------------------------------------------------------------------ */
+
+static bool is_answer(lua_State *L, int at)
+{
+    bool is;
+
+    if (!lua_istable(L, at) || !lua_getmetatable(L, at)) return false;
+    luaL_getmetatable(L, ANSWER_TYPE);
+    is = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+    return is;
+}
+
+static bool true_field(lua_State *L, int at, const char *name)
+{
+    lua_getfield(L, at, name);
+    bool value = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return value;
+}
+
+static void answer_to_response(lua_State *L, struct exchange *x, struct response *a, int at)
+{
+    int status = lua_getfield(L, at, "status") == LUA_TNIL ? 200 : (int)luaL_checkinteger(L, -1);
+    bool typed;
+
+    luaL_argcheck(L, status >= 200 && status <= 599, 2, "status is 200 to 599");
+    lua_pop(L, 1);
+    a->status = status;
+    add_headers(L, x, a, at);
+    typed = lua_getfield(L, at, "type") == LUA_TSTRING;
+    if (typed) {
+        struct slice type = text_at(L, -1);
+
+        a->content_type = arena_copy(&x->request->arena, type.p, type.n);
+        if (a->content_type.p == NULL) luaL_error(L, "not enough memory");
+    }
+    lua_pop(L, 1);
+    if (true_field(L, at, "empty")) return;
+    lua_getfield(L, at, "value");
+    lua_getfield(L, at, "message");
+    if (true_field(L, at, "bare")) bare(L, x, a, lua_gettop(L) - 1, typed);
+    else wrap(L, x, a, lua_gettop(L) - 1, lua_gettop(L));
+}
+
+static void answer_result(lua_State *L, struct exchange *x)
+{
+    struct response a = { .status = 200, .etag = x->route->etag };
+
+    lua_settop(L, 2);
+    if (is_answer(L, 2)) {
+        answer_to_response(L, x, &a, 2);
+    } else {
+        lua_pushnil(L);
+        wrap(L, x, &a, 2, 3);
+    }
+    x->answered = true;
+    request_answer(x->request, &a);
+}
+
+/* ---- failures ------------------------------------------------------------------------- */
+
+static void log_failure(lua_State *L, struct exchange *x, int status, int at)
+{
+    if (status < 500) return;
+    size_t n;
+    const char *text = luaL_tolstring(L, at, &n);
+    log_error("request failed", log_text("request", x->request->id),
+              log_text("route", x->route->name), log_int("status", status),
+              log_slice("error", (struct slice){ text, n }));
+    lua_pop(L, 1);
+}
+
+/* The fields of 'extra' join the body. */
+static void write_extra(lua_State *L, struct buf *out, int at)
+{
+    if (lua_getfield(L, at, "extra") == LUA_TTABLE) {
+        lua_pushnil(L);
+        while (lua_next(L, -2)) {
+            if (lua_type(L, -2) == LUA_TSTRING) {
+                BUF_ADD(out, ",");
+                json_add_string(out, text_at(L, -2));
+                BUF_ADD(out, ":");
+                write_value(L, out, lua_gettop(L));
+            }
+            lua_pop(L, 1);
+        }
+    }
+    lua_pop(L, 1);
+}
+
+static void write_list(lua_State *L, struct buf *out, int at, const char *name)
+{
+    if (lua_getfield(L, at, name) == LUA_TTABLE) {
+        BUF_ADD(out, ",\"");
+        buf_add_text(out, name);
+        BUF_ADD(out, "\":");
+        write_value(L, out, lua_gettop(L));
+    }
+    lua_pop(L, 1);
+}
+
+static void answer_failure(lua_State *L, struct exchange *x, int at)
+{
+    struct response a = { .content_type = JSON };
+    struct buf *out = &x->env->scratch;
+    const char *code, *message;
+
+    lua_getfield(L, at, "status");
+    a.status = (int)luaL_optinteger(L, -1, 500);
+    lua_getfield(L, at, "code");
+    code = luaL_optstring(L, -1, fail_code(a.status));
+    lua_getfield(L, at, "message");
+    message = luaL_optstring(L, -1, status_text(a.status));
+    log_failure(L, x, a.status, at);
+    buf_clear(out);
+    web_error_body(out, code, message, x->request->id);
+    if (out->n > 0) out->n--;
+    write_list(L, out, at, "errors");
+    write_list(L, out, at, "fields");
+    write_extra(L, out, at);
+    BUF_ADD(out, "}");
+    add_headers(L, x, &a, at);
+    if (a.status == 503 && !response_header(&a, SLICE("Retry-After"), SLICE("1")))
+        luaL_error(L, "too many headers");
+    take_scratch(L, x, &a);
+    x->answered = true;
+    request_answer(x->request, &a);
+}
+
+/* An error that nobody raised on purpose: its text stays here, but in development. */
+static void answer_error(lua_State *L, struct exchange *x)
+{
+    const char *text = luaL_tolstring(L, 2, NULL), *end = strstr(text, "\nstack traceback:");
+    size_t n = end == NULL ? strlen(text) : (size_t)(end - text);
+
+    if (strstr(text, "not enough memory") == text) {
+        log_failure(L, x, 503, 2);
+        web_answer_error(x, 503, "UNAVAILABLE", "Not enough memory; try again later");
+        return;
+    }
+    log_failure(L, x, 500, 2);
+    if (!x->env->development) {
+        web_answer_error(x, 500, "INTERNAL", "Something went wrong");
+        return;
+    }
+    lua_pushlstring(L, text, n);
+    web_answer_error(x, 500, "INTERNAL", lua_tostring(L, -1));
+}
+
+int web_finish(lua_State *L)
+{
+    struct exchange *x = task_context(task_current(L));
+
+    if (x->streaming) {
+        if (!lua_toboolean(L, 1)) log_failure(L, x, 500, 2);
+        return 0;
+    }
+    if (lua_toboolean(L, 1)) answer_result(L, x);
+    else if (fail_test(L, 2)) answer_failure(L, x, 2);
+    else answer_error(L, x);
+    return 0;
+}
+
+void web_answer_open(lua_State *L)
+{
+    luaL_newmetatable(L, ANSWER_TYPE);
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    lua_pop(L, 1);
+}

@@ -1,0 +1,399 @@
+#include "script/web.h"
+
+#include <fcntl.h>
+#include <lauxlib.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/utf8.h"
+#include "script/fail.h"
+#include "script/json_read.h"
+#include "script/task.h"
+
+/* `req` in Lua.  Fields are made when first asked for and kept in a table, the user
+ * value; scripts may set fields of their own there (req.user). */
+#define REQUEST_TYPE "omade.request"
+
+struct web_request {
+    struct exchange *x;    /* NULL: the request is over */
+};
+
+void web_request_push(lua_State *L, struct exchange *x)
+{
+    struct web_request *handle = lua_newuserdatauv(L, sizeof *handle, 1);
+
+    handle->x = NULL;
+    luaL_setmetatable(L, REQUEST_TYPE);
+    handle->x = x;
+    x->handle = handle;
+}
+
+void web_request_over(struct exchange *x)
+{
+    if (x->handle != NULL) x->handle->x = NULL;
+    x->handle = NULL;
+}
+
+static int request_gc(lua_State *L)
+{
+    struct web_request *handle = lua_touserdata(L, 1);
+
+    if (handle->x != NULL) handle->x->handle = NULL;
+    handle->x = NULL;
+    return 0;
+}
+
+struct exchange *web_request_check(lua_State *L, int at)
+{
+    struct web_request *handle = luaL_checkudata(L, at, REQUEST_TYPE);
+
+    if (handle->x == NULL) luaL_error(L, "request is over");
+    return handle->x;
+}
+
+/* ---- makers of fields ------------------------------------------------------------- */
+
+static void push_slice(lua_State *L, struct slice s) { lua_pushlstring(L, s.p, s.n); }
+
+static int refuse(lua_State *L, int status, const char *code, const char *message)
+{
+    fail_push(L, status, code, message, NULL);
+    return lua_error(L);
+}
+
+static void make_params(lua_State *L, struct exchange *x)
+{
+    lua_createtable(L, 0, x->match.param_count);
+    for (int i = 0; i < x->match.param_count; i++) {
+        push_slice(L, x->match.names[i]);
+        push_slice(L, x->match.values[i]);
+        lua_rawset(L, -3);
+    }
+}
+
+static void make_pairs(lua_State *L, struct exchange *x, struct slice rest, const char *what)
+{
+    struct slice key, value;
+    int got;
+
+    lua_newtable(L);
+    while ((got = form_next(&x->request->arena, &rest, &key, &value)) == 1) {
+        push_slice(L, key);
+        push_slice(L, value);
+        lua_rawset(L, -3);
+    }
+    if (got == 0) return;
+    lua_pushfstring(L, "The %s is malformed: percent-encoded UTF-8 without NUL is expected", what);
+    refuse(L, 400, "BAD_REQUEST", lua_tostring(L, -1));
+}
+
+static void make_query(lua_State *L, struct exchange *x)
+{
+    make_pairs(L, x, x->request->query, "query");
+}
+
+static void push_lower(lua_State *L, struct slice name)
+{
+    luaL_Buffer b;
+    char *lower = luaL_buffinitsize(L, &b, name.n);
+
+    for (size_t i = 0; i < name.n; i++) {
+        char c = name.p[i];
+
+        lower[i] = c >= 'A' && c <= 'Z' ? (char)(c | 0x20) : c;
+    }
+    luaL_pushresultsize(&b, name.n);
+}
+
+/* Names in lower case; of repeated ones, the values joined by ", " (RFC 9110, 5.3). */
+static void make_headers(lua_State *L, struct exchange *x)
+{
+    lua_createtable(L, 0, (int)x->request->header_count);
+    for (size_t i = 0; i < x->request->header_count; i++) {
+        struct header *h = &x->request->headers[i];
+
+        push_lower(L, h->name);
+        lua_pushvalue(L, -1);
+        if (lua_rawget(L, -3) == LUA_TNIL) {
+            lua_pop(L, 1);
+            push_slice(L, h->value);
+        } else {
+            lua_pushliteral(L, ", ");
+            push_slice(L, h->value);
+            lua_concat(L, 3);
+        }
+        lua_rawset(L, -3);
+    }
+}
+
+static void make_cookies(lua_State *L, struct exchange *x)
+{
+    struct slice rest = request_header(x->request, SLICE("Cookie")), key, value;
+
+    lua_newtable(L);
+    while (rest.p != NULL && cookie_next(&rest, &key, &value) == 1) {
+        push_slice(L, key);
+        push_slice(L, value);
+        lua_rawset(L, -3);
+    }
+}
+
+/* ---- the body ------------------------------------------------------------------------ */
+
+/* The media type without its parameters. */
+static struct slice media_type(struct slice type)
+{
+    size_t n = 0;
+
+    while (n < type.n && type.p[n] != ';') n++;
+    while (n > 0 && (type.p[n - 1] == ' ' || type.p[n - 1] == '\t')) n--;
+    return (struct slice){ type.p, n };
+}
+
+static bool is_json(struct slice media)
+{
+    return slice_equal_fold(media, SLICE("application/json")) ||
+           (media.n > 17 && strncasecmp(media.p, "application/", 12) == 0 &&
+            strncasecmp(media.p + media.n - 5, "+json", 5) == 0);
+}
+
+/* Only UTF-8 is spoken here. */
+static bool has_other_charset(struct slice type)
+{
+    struct slice rest = type;
+
+    while (rest.n > 0) {
+        if (rest.n >= 8 && strncasecmp(rest.p, "charset=", 8) == 0) {
+            struct slice value = { rest.p + 8, rest.n - 8 };
+
+            if (value.n > 0 && value.p[0] == '"') value = (struct slice){ value.p + 1, value.n - 1 };
+            return value.n < 5 || (strncasecmp(value.p, "utf-8", 5) != 0 &&
+                                   (value.n < 8 || strncasecmp(value.p, "us-ascii", 8) != 0));
+        }
+        rest.p++;
+        rest.n--;
+    }
+    return false;
+}
+
+static void make_json(lua_State *L, struct exchange *x)
+{
+    struct json_fault fault;
+
+    if (json_read(L, x->request->body, NULL, &fault)) return;
+    lua_pushfstring(L, "The body is not valid JSON: %s (line %d, column %d)", fault.message,
+                    fault.line, fault.column);
+    refuse(L, 400, "MALFORMED_JSON", lua_tostring(L, -1));
+}
+
+static void push_part(lua_State *L, const struct form_part *part)
+{
+    if (part->filename.p == NULL) {
+        if (!utf8_valid(part->body.p, part->body.n) || memchr(part->body.p, 0, part->body.n))
+            refuse(L, 400, "BAD_REQUEST", "A form field is not UTF-8 text");
+        push_slice(L, part->body);
+        return;
+    }
+    lua_createtable(L, 0, 3);
+    push_slice(L, part->filename);
+    lua_setfield(L, -2, "filename");
+    if (part->content_type.p != NULL) {
+        push_slice(L, part->content_type);
+        lua_setfield(L, -2, "type");
+    }
+    push_slice(L, part->body);
+    lua_setfield(L, -2, "data");
+}
+
+enum { PARTS_MAX = 100 };
+
+static void make_multipart(lua_State *L, struct exchange *x, struct slice type)
+{
+    struct form_part *parts = arena_get(&x->request->arena, PARTS_MAX * sizeof *parts);
+    int count;
+
+    if (parts == NULL) luaL_error(L, "not enough memory");
+    count = multipart_split(type, x->request->body, parts, PARTS_MAX);
+    if (count < 0) refuse(L, 400, "BAD_REQUEST", "The multipart body is malformed");
+    lua_newtable(L);
+    for (int i = 0; i < count; i++) {
+        push_slice(L, parts[i].name);
+        push_part(L, &parts[i]);
+        lua_rawset(L, -3);
+    }
+}
+
+static void make_body(lua_State *L, struct exchange *x)
+{
+    struct slice type = request_header(x->request, SLICE("Content-Type"));
+    struct slice media = type.p == NULL ? (struct slice){ 0 } : media_type(type);
+
+    if (x->request->body.n == 0) {
+        lua_pushnil(L);
+    } else if (is_json(media) && !has_other_charset(type)) {
+        make_json(L, x);
+    } else if (slice_equal_fold(media, SLICE("application/x-www-form-urlencoded"))) {
+        make_pairs(L, x, x->request->body, "form");
+    } else if (slice_equal_fold(media, SLICE("multipart/form-data"))) {
+        make_multipart(L, x, type);
+    } else {
+        refuse(L, 415, "UNSUPPORTED_MEDIA_TYPE",
+               "The body must be application/json, a form or multipart/form-data, in UTF-8");
+    }
+}
+
+static void make_raw(lua_State *L, struct exchange *x)
+{
+    if (!task_charge(x->task, x->request->body.n)) luaL_error(L, "not enough memory");
+    push_slice(L, x->request->body);
+}
+
+/* The bytes of a body that went to a file: an object with size and :save(path). */
+static void make_size(lua_State *L, struct exchange *x)
+{
+    lua_pushinteger(L, x->request->body_bytes);
+}
+
+static void make_method(lua_State *L, struct exchange *x)
+{
+    push_slice(L, method_name(x->request->method));
+}
+
+static void make_path(lua_State *L, struct exchange *x) { push_slice(L, x->request->path); }
+static void make_target(lua_State *L, struct exchange *x) { push_slice(L, x->request->target); }
+static void make_host(lua_State *L, struct exchange *x) { push_slice(L, x->request->host); }
+static void make_id(lua_State *L, struct exchange *x) { lua_pushstring(L, x->request->id); }
+static void make_ip(lua_State *L, struct exchange *x) { lua_pushstring(L, x->request->peer); }
+static void make_route(lua_State *L, struct exchange *x) { lua_pushstring(L, x->route->name); }
+
+static void make_version(lua_State *L, struct exchange *x)
+{
+    lua_pushstring(L, x->request->minor == 1 ? "1.1" : "1.0");
+}
+
+/* ---- fields ------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    void (*make)(lua_State *L, struct exchange *x);
+} makers[] = {
+    { "params", make_params },   { "query", make_query },   { "body", make_body },
+    { "headers", make_headers }, { "method", make_method }, { "path", make_path },
+    { "raw", make_raw },         { "id", make_id },         { "ip", make_ip },
+    { "cookies", make_cookies }, { "target", make_target }, { "host", make_host },
+    { "route", make_route },     { "size", make_size },     { "version", make_version },
+};
+
+/* req:header("X-Session-Id"): one value, without a table of all. */
+static int request_one_header(lua_State *L)
+{
+    struct exchange *x = web_request_check(L, 1);
+    size_t n;
+    const char *name = luaL_checklstring(L, 2, &n);
+    struct slice value = request_header(x->request, (struct slice){ name, n });
+
+    if (value.p == NULL) lua_pushnil(L);
+    else push_slice(L, value);
+    return 1;
+}
+
+/* req:save(path): keeps a body that went to a file under that name, which must not
+ * exist yet.  False and a message when it cannot. */
+static int request_save(lua_State *L)
+{
+    struct exchange *x = web_request_check(L, 1);
+    const char *path = luaL_checkstring(L, 2);
+    char from[40];
+
+    if (x->request->body_fd < 0)
+        return luaL_error(L, "req:save needs a route with body = \"file\"");
+    snprintf(from, sizeof from, "/proc/self/fd/%d", x->request->body_fd);
+    if (linkat(AT_FDCWD, from, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0) {
+        lua_pushboolean(L, 1);
+        return 1;
+    }
+    return luaL_fileresult(L, 0, path);
+}
+
+static bool push_method(lua_State *L, const char *name)
+{
+    if (strcmp(name, "header") == 0) lua_pushcfunction(L, request_one_header);
+    else if (strcmp(name, "read") == 0) lua_pushcfunction(L, web_body_read);
+    else if (strcmp(name, "save") == 0) lua_pushcfunction(L, request_save);
+    else return false;
+    return true;
+}
+
+static void keep_field(lua_State *L)
+{
+    if (lua_getiuservalue(L, 1, 1) != LUA_TTABLE) {
+        lua_pop(L, 1);
+        lua_newtable(L);
+        lua_pushvalue(L, -1);
+        lua_setiuservalue(L, 1, 1);
+    }
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, -3);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+}
+
+static int request_index(lua_State *L)
+{
+    struct web_request *handle = luaL_checkudata(L, 1, REQUEST_TYPE);
+    const char *name;
+
+    if (lua_getiuservalue(L, 1, 1) == LUA_TTABLE) {
+        lua_pushvalue(L, 2);
+        if (lua_rawget(L, -2) != LUA_TNIL) return 1;
+    }
+    lua_settop(L, 2);
+    name = luaL_checkstring(L, 2);
+    if (push_method(L, name)) return 1;
+    if (handle->x == NULL) return luaL_error(L, "request is over");
+    if (strcmp(name, "cancelled") == 0) {
+        lua_pushboolean(L, handle->x->gone);
+        return 1;
+    }
+    for (size_t i = 0; i < COUNT_OF(makers); i++) {
+        if (strcmp(makers[i].name, name) != 0) continue;
+        makers[i].make(L, handle->x);
+        if (!lua_isnil(L, -1)) keep_field(L);
+        return 1;
+    }
+    lua_pushnil(L);
+    return 1;
+}
+
+static int request_newindex(lua_State *L)
+{
+    luaL_checkudata(L, 1, REQUEST_TYPE);
+    lua_settop(L, 3);
+    keep_field(L);
+    return 0;
+}
+
+static int request_text(lua_State *L)
+{
+    struct web_request *handle = luaL_checkudata(L, 1, REQUEST_TYPE);
+
+    if (handle->x == NULL) lua_pushliteral(L, "request (over)");
+    else lua_pushfstring(L, "request %s (%s)", handle->x->request->id, handle->x->route->name);
+    return 1;
+}
+
+void web_request_open(lua_State *L)
+{
+    static const luaL_Reg meta[] = {
+        { "__index", request_index },   { "__newindex", request_newindex },
+        { "__gc", request_gc },         { "__tostring", request_text },
+        { NULL, NULL },
+    };
+
+    luaL_newmetatable(L, REQUEST_TYPE);
+    luaL_setfuncs(L, meta, 0);
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    lua_pop(L, 1);
+}

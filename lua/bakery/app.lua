@@ -1,0 +1,13 @@
+--- The bakery: which files declare its routes, and its settings.
+
+return {
+  routes = {
+    "bakery.routes.service",
+    "bakery.routes.products",
+  },
+
+  settings = {
+    SHOP_NAME     = { default = "Omade Cravings", doc = "the shop's name" },
+    SHOP_TIMEZONE = { default = "UTC", doc = "the shop's time zone" },
+  },
+}

@@ -1,0 +1,322 @@
+--- The catalogue: list, search, show, create, change, archive; stock.
+-- Reads are cached; a write drops what it made stale, after it commits.
+
+local cache = require "omade.cache"
+local db    = require "omade.db"
+local json  = require "omade.json"
+local v     = require "omade.validate"
+local web   = require "omade.web"
+
+local TTL <const> = 3600           -- seconds; the key and its life are fixed in data.md
+local COUNT_MAX <const> = 10000    -- a list's total is exact up to here
+local DEPTH_MAX <const> = 200000   -- page x limit
+
+-- The 14 of Regulation (EU) 1169/2011, Annex II.
+local ALLERGENS <const> = {
+  "gluten", "crustaceans", "eggs", "fish", "peanuts", "soybeans", "milk", "nuts", "celery",
+  "mustard", "sesame", "sulphites", "lupin", "molluscs",
+}
+
+local COLUMNS <const> = [[p.id, p.name, p.description, p.price, p.category, p.stock, p.image_url,
+  p.is_customizable, p.allergens, p.created_at, p.updated_at]]
+
+local FIGURES <const> = [[
+  COALESCE(round(r.rating_sum::numeric / NULLIF(r.review_count, 0), 2), 0) AS avg_rating,
+  COALESCE(r.review_count, 0) AS review_count]]
+
+local FROM <const> = [[ FROM products p LEFT JOIN product_ratings r ON r.product_id = p.id
+  WHERE p.archived_at IS NULL]]
+
+---- Shapes: what a caller may send -------------------------------------------------------
+
+local Id <const> = v.shape { id = v.uuid { label = "Product id" } }
+
+local List <const> = v.shape {
+  category  = v.text    { max = 100, optional = true },
+  search    = v.text    { max = 200, optional = true },
+  page      = v.integer { min = 1, max = DEPTH_MAX, default = 1 },
+  limit     = v.integer { min = 1, max = 100, default = 20 },
+  minPrice  = v.money   { min = 0, max = "999999.99", optional = true },
+  maxPrice  = v.money   { min = 0, max = "999999.99", optional = true },
+  inStock   = v.boolean { optional = true },
+  sortBy    = v.one_of({ "name", "price", "created_at", "rating", "popularity" }, { optional = true }),
+  sortOrder = v.one_of({ "ASC", "DESC", "asc", "desc" }, { optional = true }),
+}
+
+local NewProduct <const> = v.shape {
+  name            = v.text    { min = 2, max = 255 },
+  description     = v.text    { max = 5000, optional = true },
+  price           = v.money   { min = 0, max = "999999.99" },
+  category        = v.text    { min = 1, max = 100, optional = true },
+  stock           = v.integer { min = 0, max = 2147483647, default = 0 },
+  image_url       = v.url     { max = 500, local_prefixes = { "/uploads/" }, optional = true },
+  is_customizable = v.boolean { default = false },
+  allergens       = v.list(v.one_of(ALLERGENS), { max = 14, unique = true, optional = true }),
+}
+
+local StockChange <const> = v.shape {
+  stockChange = v.integer { min = -2147483647, max = 2147483647, optional = true },
+  stock       = v.integer { min = 0, max = 2147483647, optional = true },
+}
+
+local BulkStock <const> = v.shape {
+  updates = v.list(v.shape {
+    id    = v.uuid(),
+    stock = v.integer { min = 0, max = 2147483647 },
+  }, { min = 1, max = 500 }),
+}
+
+---- Reading ---------------------------------------------------------------------------------
+
+local ORDER <const> = {
+  name = "p.name", price = "p.price", created_at = "p.created_at",
+  rating = "avg_rating", popularity = "COALESCE(r.sold, 0)",
+}
+
+-- How a search finds: by words, else - for typing errors - by likeness of the name.
+local BY_WORDS <const> = {
+  match = [[to_tsvector('english', p.name || ' ' || COALESCE(p.description, ''))
+    @@ websearch_to_tsquery('english', %s)]],
+  rank = [[ts_rank(to_tsvector('english', p.name || ' ' || COALESCE(p.description, '')),
+    websearch_to_tsquery('english', %s))]],
+}
+local BY_LIKENESS <const> = { match = "%s <%% p.name", rank = "word_similarity(%s, p.name)" }
+
+-- Likeness above it counts: 'choclate' is 0.58 like 'Chocolate Cake'.
+local LIKE_ENOUGH <const> = "SELECT set_config('pg_trgm.word_similarity_threshold', '0.4', true)"
+
+--- The conditions of a list, with their parameters.
+local function filter(q, search)
+  local where, values = {}, {}
+  local function add(condition, value)
+    values[#values + 1] = value
+    where[#where + 1] = " AND " .. condition:format("$" .. #values)
+  end
+
+  if q.search then add(search.match, q.search) end
+  if q.category then add("p.category = %s", q.category) end
+  if q.minPrice then add("p.price >= %s", q.minPrice) end
+  if q.maxPrice then add("p.price <= %s", q.maxPrice) end
+  if q.inStock ~= nil then where[#where + 1] = q.inStock and " AND p.stock > 0" or " AND p.stock = 0" end
+  return table.concat(where), values
+end
+
+local function order_of(q, search)
+  local direction = (q.sortOrder or (q.search and not q.sortBy and "DESC") or "DESC"):upper()
+
+  if q.search and not q.sortBy then
+    return (" ORDER BY " .. search.rank):format("$1") .. " " .. direction .. ", p.id"
+  end
+  return " ORDER BY " .. ORDER[q.sortBy or "created_at"] .. " " .. direction .. ", p.id"
+end
+
+local function find(q, search)
+  local where, values = filter(q, search)
+  local count = { "SELECT count(*) AS n FROM (SELECT 1" .. FROM .. where .. " LIMIT "
+                  .. COUNT_MAX + 1 .. ") AS some", as = "row" }
+  local page = { "SELECT " .. COLUMNS .. "," .. FIGURES .. FROM .. where .. order_of(q, search)
+                 .. " LIMIT " .. q.limit .. " OFFSET " .. (q.page - 1) * q.limit, as = "json" }
+
+  for _, statement in ipairs { count, page } do
+    for i, value in ipairs(values) do statement[i + 1] = value end
+  end
+  if search ~= BY_LIKENESS then
+    local results = db.all { count, page }
+    return results[1].n, results[2]
+  end
+  local results = db.batch { { LIKE_ENOUGH }, count, page }
+  return results[2].n, results[3]
+end
+
+local function list(req)
+  local q = req.query
+  if q.page * q.limit > DEPTH_MAX then
+    web.fail(400, "Page times limit must be at most 200000",
+             { code = "VALIDATION_ERROR", fields = { page = "Page is too deep" } })
+  end
+  if q.search == "" then q.search = nil end
+
+  local total, rows = find(q, BY_WORDS)
+  if total == 0 and q.search then total, rows = find(q, BY_LIKENESS) end
+  local answer = web.list("products", rows, math.min(total, COUNT_MAX), q)
+  if total > COUNT_MAX then answer.total_is_estimate = true end
+  return answer
+end
+
+local function categories()
+  return db.json [[
+    SELECT category AS name, count(*) AS count FROM products
+    WHERE archived_at IS NULL AND category IS NOT NULL GROUP BY category ORDER BY category]]
+end
+
+local function low_stock(req)
+  return db.json("SELECT " .. COLUMNS .. "," .. FIGURES .. FROM
+                 .. " AND p.stock <= $1 ORDER BY p.stock, p.name LIMIT 1000", req.query.threshold)
+end
+
+local function stats()
+  local parts = db.all {
+    { [[SELECT count(*) AS total_products, COALESCE(sum(stock), 0) AS total_stock,
+          count(*) FILTER (WHERE stock = 0) AS out_of_stock,
+          count(*) FILTER (WHERE stock BETWEEN 1 AND 5) AS low_stock,
+          COALESCE(round(avg(price), 2), 0) AS average_price,
+          COALESCE(sum(price * stock), 0) AS stock_value
+        FROM products WHERE archived_at IS NULL]], as = "json_row" },
+    { [[SELECT COALESCE(category, '') AS name, count(*) AS count, sum(stock) AS stock
+        FROM products WHERE archived_at IS NULL GROUP BY category ORDER BY count(*) DESC, name]],
+      as = "json" },
+    { [[SELECT id, name, round(avg_rating, 2) AS avg_rating, review_count FROM product_stats
+        WHERE review_count > 0 ORDER BY avg_rating DESC, review_count DESC, name LIMIT 5]],
+      as = "json" },
+    { [[SELECT id, name, total_sold FROM product_stats WHERE total_sold > 0
+        ORDER BY total_sold DESC, name LIMIT 5]], as = "json" },
+  }
+  return { overview = parts[1], categories = parts[2], topRated = parts[3], bestSold = parts[4] }
+end
+
+local SHOW <const> = "SELECT " .. COLUMNS .. "," .. FIGURES .. FROM .. " AND p.id = $1"
+
+local function show(req)
+  local id = req.params.id
+
+  return cache.fetch("product:" .. id, TTL, function()       -- bytes in, bytes out: no decode
+    return db.json_row(SHOW, id)
+  end) or web.fail(404, "Product not found")
+end
+
+---- Writing -----------------------------------------------------------------------------------
+
+-- text[] in PostgreSQL's own form; the words are from a fixed list.
+local function array(words)
+  return words and "{" .. table.concat(words, ",") .. "}"
+end
+
+local function create(req)
+  local new = req.body
+  local row = db.row([[
+    INSERT INTO products
+      (name, description, price, category, stock, image_url, is_customizable, allergens)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, COALESCE($8::text[], '{}')) RETURNING id]],
+    new.name, new.description, new.price, new.category, new.stock, new.image_url,
+    new.is_customizable, array(new.allergens))
+
+  return web.created(db.json_row(SHOW, row.id), "Product created successfully")
+end
+
+local CHANGEABLE <const> = { "name", "description", "price", "category", "stock", "image_url",
+                             "is_customizable", "allergens" }
+
+local function change(req)
+  local id, new = req.params.id, req.body
+  local sets, values = {}, { id }
+  for _, name in ipairs(CHANGEABLE) do
+    local value = new[name]
+    if value ~= nil then
+      values[#values + 1] = name == "allergens" and array(value) or value
+      sets[#sets + 1] = name .. " = $" .. #values
+    end
+  end
+  local changed = db.exec("UPDATE products SET " .. table.concat(sets, ", ")
+                          .. " WHERE id = $1 AND archived_at IS NULL", table.unpack(values))
+
+  cache.drop("product:" .. id)
+  if changed == 0 then web.fail(404, "Product not found") end
+  return db.json_row(SHOW, id)
+end
+
+local function change_stock(req)
+  local id, new = req.params.id, req.body
+  if (new.stock == nil) == (new.stockChange == nil) then
+    web.fail(400, "Give either stock or stockChange",
+             { code = "VALIDATION_ERROR", fields = { stock = "Stock or stock change is required" } })
+  end
+  -- Adding in bigint: a sum beyond integer is refused by the guard, not by an overflow.
+  local changed = db.exec([[
+    UPDATE products SET stock = COALESCE($2, stock + $3)
+    WHERE id = $1 AND archived_at IS NULL
+      AND stock::bigint + COALESCE($3, 0) BETWEEN 0 AND 2147483647]],
+    id, new.stock, new.stockChange)
+
+  cache.drop("product:" .. id)
+  if changed == 0 then
+    local row = db.row("SELECT stock FROM products WHERE id = $1 AND archived_at IS NULL", id)
+    if not row then web.fail(404, "Product not found") end
+    web.fail(409, "There is not enough stock",
+             { code = "OUT_OF_STOCK", extra = { available = row.stock } })
+  end
+  return db.json_row(SHOW, id)
+end
+
+--- All or nothing; rows are locked in the order of their ids, as orders do.
+local function bulk_stock(req)
+  local updates = req.body.updates
+  local stock, ids, seen = {}, {}, {}
+  for i, update in ipairs(updates) do
+    if seen[update.id] then
+      web.fail(400, "A product is listed twice",
+               { code = "VALIDATION_ERROR", fields = { ["updates[" .. i - 1 .. "].id"] = "Listed twice" } })
+    end
+    seen[update.id] = true
+    ids[i], stock[i] = update.id, update.stock
+  end
+
+  local missing = db.transaction(function()
+    local wanted = "{" .. table.concat(ids, ",") .. "}"
+    local found = db.rows([[SELECT id FROM products WHERE id = ANY($1::uuid[])
+      AND archived_at IS NULL ORDER BY id FOR UPDATE]], wanted)
+    local unknown = {}
+    for _, row in ipairs(found) do seen[row.id] = nil end
+    for id in pairs(seen) do unknown[#unknown + 1] = id end
+    if #unknown > 0 then return unknown end
+    db.exec([[UPDATE products p SET stock = u.stock
+      FROM unnest($1::uuid[], $2::int[]) AS u (id, stock) WHERE p.id = u.id]],
+      wanted, "{" .. table.concat(stock, ",") .. "}")
+  end)
+
+  if missing then
+    table.sort(missing)
+    web.fail(404, "Unknown products: " .. table.concat(missing, ", "),
+             { extra = { unknown = json.array(missing) } })
+  end
+  local keys = {}
+  for i, id in ipairs(ids) do keys[i] = "product:" .. id end
+  cache.drop(table.unpack(keys))
+  return web.data({ updated = #ids }, { message = "Stock updated successfully" })
+end
+
+--- A product with sales is archived: gone from lists, kept in orders.
+local function delete(req)
+  local id = req.params.id
+  local ok, result = pcall(db.exec,
+    "DELETE FROM products WHERE id = $1 AND archived_at IS NULL", id)
+
+  if not ok then
+    if type(result) ~= "table" or result.sqlstate ~= "23503" then error(result, 0) end
+    result = db.exec("UPDATE products SET archived_at = now() WHERE id = $1 AND archived_at IS NULL", id)
+  end
+  cache.drop("product:" .. id)
+  if result == 0 then web.fail(404, "Product not found") end
+  return web.data(json.null, { message = "Product deleted successfully" })
+end
+
+---- Routes: the table of contents ---------------------------------------------------------------
+
+local Threshold <const> = v.shape { threshold = v.integer { min = 0, max = 2147483647, default = 5 } }
+
+return web.routes("/api/v1/products", {
+  { "GET",    "/",           list,         who = "anyone", query = List, etag = true, public = true,
+    summary = "List and search products" },
+  { "GET",    "/categories", categories,   who = "anyone", etag = true, public = true,
+    summary = "Categories with their number of products" },
+  { "GET",    "/low-stock",  low_stock,    who = "staff",  query = Threshold, summary = "Products that run out" },
+  { "GET",    "/stats",      stats,        who = "staff",  summary = "Figures of the catalogue" },
+  { "GET",    "/:id",        show,         who = "anyone", params = Id, etag = true, public = true,
+    summary = "One product" },
+  { "POST",   "/",           create,       who = "admin",  body = NewProduct, summary = "Add a product" },
+  { "POST",   "/bulk-stock", bulk_stock,   who = "staff",  body = BulkStock, summary = "Set the stock of many" },
+  { "PATCH",  "/:id",        change,       who = "admin",  params = Id, body = v.partial(NewProduct),
+    summary = "Change a product" },
+  { "PATCH",  "/:id/stock",  change_stock, who = "staff",  params = Id, body = StockChange,
+    summary = "Change the stock" },
+  { "DELETE", "/:id",        delete,       who = "admin",  params = Id, summary = "Delete a product" },
+})

@@ -1,0 +1,65 @@
+--- The service itself: what it is, and whether it is well.
+
+local db     = require "omade.db"
+local engine = require "omade.core.engine"
+local json   = require "omade.json"
+local redis  = require "omade.redis"
+local time   = require "omade.time"
+local web    = require "omade.web"
+
+local VERSION <const> = "1.0.0"
+
+---- Handlers: request in, answer out --------------------------------------------------
+
+local function index()
+  return web.json {
+    message = "Omade Cravings Bakery API", version = VERSION, documentation = "/api/docs",
+    endpoints = {
+      auth = "/api/v1/auth", products = "/api/v1/products", cart = "/api/v1/cart",
+      orders = "/api/v1/orders", promo = "/api/v1/promo", reviews = "/api/v1/reviews",
+      loyalty = "/api/v1/loyalty", delivery = "/api/v1/delivery",
+      customCakes = "/api/v1/custom-cakes", health = "/health",
+    },
+  }
+end
+
+local function answers(probe)
+  return (pcall(probe))
+end
+
+local function ask_database() db.row "SELECT 1" end
+local function ask_redis() redis.call "PING" end
+
+--- PostgreSQL away is unhealthy; Redis away only makes the catalogue slower.
+local function health()
+  local database, cache = all(function() return answers(ask_database) end,
+                              function() return answers(ask_redis) end)
+  local errors = json.array {}
+  if not database then errors[#errors + 1] = "The database does not answer" end
+  if not cache then errors[#errors + 1] = "Redis does not answer" end
+
+  return web.json({
+    status = not database and "unhealthy" or not cache and "degraded" or "healthy",
+    timestamp = time.iso(),
+    services = { database = database and "up" or "down", redis = cache and "up" or "down",
+                 api = "up" },
+    errors = #errors > 0 and errors or nil,
+  }, { status = database and 200 or 503 })
+end
+
+--- Whether this worker takes traffic.
+local function ready()
+  local draining = engine.draining()
+
+  return web.json({ status = draining and "draining" or "ready" },
+                  { status = draining and 503 or 200 })
+end
+
+---- Routes: the table of contents -------------------------------------------------------
+
+return web.routes("", {
+  { "GET", "/",           index,  who = "anyone", summary = "What this is" },
+  { "GET", "/health",     health, who = "anyone", summary = "Is it well?" },
+  { "GET", "/api/health", health, who = "anyone", summary = "Is it well?" },
+  { "GET", "/ready",      ready,  who = "anyone", summary = "Does it take traffic?" },
+})

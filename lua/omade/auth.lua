@@ -1,0 +1,133 @@
+--- Who asks: sessions in Redis, roles, and the gate in front of every handler.
+--
+-- A session is `session:{session_id}` in Redis; its id is the SHA-256 of the token, so
+-- that who reads Redis cannot sign in.  Role and sign-out take effect on the next
+-- request, because the session is read with each.
+
+local crypto = require "omade.crypto"
+local db     = require "omade.db"
+local json   = require "omade.json"
+local redis  = require "omade.redis"
+local time   = require "omade.time"
+local uuid   = require "omade.uuid"
+local web    = require "omade.web"
+
+---@class omade.auth
+local auth = {}
+
+---@class omade.user
+---@field id string
+---@field email string
+---@field role "customer"|"rider"|"staff"|"admin"
+---@field session_id string
+
+local SESSION_SECONDS <const> = 30 * 24 * 3600      -- sliding, as data.md says
+local TOUCH_SECONDS   <const> = 300                 -- last_activity is as exact as this
+local ROLES <const> = { customer = true, rider = true, staff = true, admin = true }
+
+--- What a word in `who` stands for.  "any" is everybody who is signed in.
+local ALLOWED <const> = {
+  any      = ROLES,
+  customer = { customer = true },
+  rider    = { rider = true },
+  staff    = { staff = true, admin = true },
+  admin    = { admin = true },
+}
+
+---- Sessions -----------------------------------------------------------------------
+
+--- The name of a token's session.
+---@param token string
+---@return string
+function auth.session_id(token)
+  return crypto.sha256(token)
+end
+
+local function bearer(req)
+  local header = req:header("Authorization")
+  if header then return header:match("^[Bb][Ee][Aa][Rr][Ee][Rr] +([%w%-%._~%+/=]+)$") end
+  return req.cookies.omade_session
+end
+
+--- Keeps the session alive, and its last_activity about right, without ever writing one
+-- back that was removed meanwhile.
+local function touch(key, session)
+  local last = time.parse(session.last_activity or "") or 0
+
+  if time.now() - last < TOUCH_SECONDS then
+    redis.call("EXPIRE", key, SESSION_SECONDS)
+    return
+  end
+  session.last_activity = time.iso()
+  redis.call("SET", key, json.encode(session), "XX", "EX", SESSION_SECONDS)
+end
+
+local function read_session(token)
+  local id = auth.session_id(token)
+  local text = redis.get("session:" .. id)
+  local session = text and json.decode(text)
+
+  if type(session) ~= "table" or not uuid.valid(session.user_id) or not ROLES[session.role] then
+    if text then redis.del("session:" .. id) end       -- not what it should be
+    return nil
+  end
+  touch("session:" .. id, session)
+  return { id = session.user_id, email = session.email, role = session.role, session_id = id }
+end
+
+--- The user behind a request, or nil; from then on the request's statements carry them.
+---@param req omade.request
+---@return omade.user?
+function auth.user(req)
+  if req.user then return req.user end
+  local token = bearer(req)
+  local user = token and read_session(token)
+  if not user then return nil end
+  req.user = user
+  db.as { user_id = user.id, role = user.role }
+  return user
+end
+
+---- The gate -----------------------------------------------------------------------
+
+local function allowed_of(who)
+  if type(who) == "string" then who = { who } end
+  local allowed = {}
+  for _, word in ipairs(who) do
+    if not ALLOWED[word] then error("who = \"" .. tostring(word) .. "\" is not known", 0) end
+    for role in pairs(ALLOWED[word]) do allowed[role] = true end
+  end
+  return allowed
+end
+
+--- With the cookie, a change must come from our own pages.
+local function check_origin(req)
+  if req:header("Authorization") or req.method == "GET" or req.method == "HEAD" then return end
+  local origin = req:header("Origin")
+  local host = origin and origin:match("^https?://([^/]+)$")
+  if host ~= req.host then
+    web.fail(403, "This must be sent from the shop's own pages", { code = "FORBIDDEN" })
+  end
+end
+
+--- For the engine: the check in front of a handler; nil when everybody may call it.
+---@param who omade.who
+---@return fun(req: omade.request)?
+function auth.gate(who)
+  if who == "anyone" then return nil end
+  local allowed = allowed_of(who)
+
+  return function(req)
+    local user = auth.user(req)
+    if not user then
+      web.fail(401, "Sign in first", { code = "UNAUTHENTICATED",
+                                       headers = { ["WWW-Authenticate"] = "Bearer" } })
+    end
+    check_origin(req)
+    if not allowed[user.role] then
+      web.fail(403, "You may not do this", { code = "FORBIDDEN" })
+    end
+  end
+end
+
+return auth

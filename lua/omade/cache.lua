@@ -1,0 +1,94 @@
+--- Read-through cache in Redis; a Redis failure is a miss.
+--
+-- A miss takes a lease, and the fill writes only while the lease is its own; cache.drop
+-- removes both.  So a reader that began before a change cannot put the old value back.
+
+local log    = require "omade.log"
+local redis  = require "omade.redis"
+local uuid   = require "omade.uuid"
+
+---@class omade.cache
+local cache = {}
+
+local LEASE_MS <const> = 5000
+
+-- KEYS: value, lease.  ARGV: token, bytes, seconds.
+local FILL <const> = [[
+if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
+redis.call('DEL', KEYS[2])
+return 1]]
+
+--- Keys that this worker loads just now: those who come meanwhile wait for it.
+local loading = {}
+
+local function is_down(fault)
+  return type(fault) == "table" and (fault.redis_down or fault.redis_error)
+end
+
+local function look(key)
+  local ok, value = pcall(redis.get_bytes, key)
+  if ok then return value end
+  if not is_down(value) then error(value, 0) end
+  return nil, true
+end
+
+local function take_lease(key, token)
+  local ok, fault = pcall(redis.call, "SET", key .. ":lease", token, "NX", "PX", LEASE_MS)
+  if not ok and not is_down(fault) then error(fault, 0) end
+  return ok and fault == "OK"
+end
+
+local function fill(key, token, bytes, seconds)
+  local ok, fault = pcall(redis.eval, FILL, { key, key .. ":lease" }, token, bytes, seconds)
+  if not ok and not is_down(fault) then error(fault, 0) end
+end
+
+local function load_and_fill(key, seconds, load)
+  local token = uuid.v4()
+  local mine = take_lease(key, token)
+  local bytes = load()
+
+  if mine and bytes ~= nil then fill(key, token, bytes, seconds) end
+  return bytes
+end
+
+--- The bytes under `key`, or what `load` returns, which is then kept for `seconds`.
+-- nil from `load` is not kept.
+---@param key string
+---@param seconds integer life of the entry
+---@param load fun(): userdata|string|nil makes the bytes (JSON)
+---@return userdata|string|nil
+function cache.fetch(key, seconds, load)
+  local bytes, down = look(key)
+  if bytes ~= nil then return bytes end
+  if down then return load() end
+
+  local tries = 0
+  while loading[key] and tries < 50 do       -- one loader per key and worker
+    tries = tries + 1
+    sleep(0.002 * tries)
+    bytes = look(key)
+    if bytes ~= nil then return bytes end
+  end
+
+  local done <close> = setmetatable({}, { __close = function() loading[key] = nil end })
+  loading[key] = done
+  return load_and_fill(key, seconds, load)
+end
+
+--- Forgets keys, after the commit that made them stale.
+---@param ... string
+function cache.drop(...)
+  local keys = {}
+  for _, key in ipairs { ... } do
+    keys[#keys + 1] = key
+    keys[#keys + 1] = key .. ":lease"
+  end
+  local ok, fault = pcall(redis.del, table.unpack(keys))
+  if ok then return end
+  if not is_down(fault) then error(fault, 0) end
+  log.warn("cache could not be dropped", { keys = table.concat({ ... }, " ") })
+end
+
+return cache

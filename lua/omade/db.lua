@@ -1,0 +1,28 @@
+--- PostgreSQL, as straight-line code: each call suspends the coroutine, never the process.
+--
+-- Parameters ($1, $2 ...) may be strings, numbers, booleans, nil, money, decimals and
+-- tables (sent as JSON).  A failed call raises an error with `status`, `code`,
+-- `sqlstate` and `constraint`; uncaught, it becomes the right answer by itself.
+
+---@class omade.db
+---@field row fun(sql: string, ...: any): table? the first row, or nil
+---@field rows fun(sql: string, ...: any): table[] all rows
+---@field exec fun(sql: string, ...: any): integer the number of rows it touched
+---@field json fun(sql: string, ...: any): userdata all rows as JSON bytes, made in C
+---@field json_row fun(sql: string, ...: any): userdata? the first row as JSON bytes
+---@field batch fun(statements: omade.statement[]): any[] all or nothing, in one round trip
+---@field all fun(statements: omade.statement[]): any[] side by side, in one round trip
+---@field transaction fun(fn: fun(): ...): ... commits when fn returns, rolls back when it raises; runs fn again after a serialisation failure
+---@field as fun(who: {user_id?: string, role?: string, order_id?: string}?, fn?: fun(): ...): ... statements of fn (without fn: of the rest of the task) carry that user for row-level security
+---@field listen fun(channel: string): omade.subscription notifications of a channel
+
+---@class omade.statement
+---@field [1] string SQL; parameters behind it
+---@field n? integer how many entries, when nils are among them
+---@field as? "rows"|"row"|"exec"|"json"|"json_row" default "rows"
+
+---@class omade.subscription
+---@field next fun(self, seconds?: number): string|false|nil waits: a payload; false when some may have been missed; nil when the time is over
+---@field close fun(self)
+
+return require "omade.core.db"

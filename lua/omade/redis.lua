@@ -1,0 +1,14 @@
+--- Redis.  A call that cannot be answered in time raises 503 (`redis_down`); an error
+-- reply raises with `redis_error`.
+
+---@class omade.redis
+---@field get fun(key: string): string?
+---@field get_bytes fun(key: string): userdata? JSON bytes to pass on, never a Lua string
+---@field set fun(key: string, value: string|number|userdata, seconds?: number)
+---@field del fun(...: string): integer
+---@field call fun(command: string, ...: string|number|userdata): any any command
+---@field pipeline fun(commands: any[][]): any[] several at once; nil is false in lists
+---@field eval fun(script: string, keys: string[], ...: string|number|userdata): any
+---@field subscribe fun(channel: string): omade.subscription
+
+return require "omade.core.redis"

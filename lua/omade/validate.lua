@@ -1,0 +1,348 @@
+--- Shapes: what a caller may send.
+--
+-- A shape lists fields; each field is a rule made by v.text, v.integer and so on.  All
+-- faults are found at once.  Unknown fields are dropped: what a handler sees was asked
+-- for.
+
+local decimal = require "omade.decimal"
+local engine  = require "omade.core.engine"
+local json    = require "omade.json"
+local money   = require "omade.money"
+local time    = require "omade.time"
+local uuid    = require "omade.uuid"
+local web     = require "omade.web"
+
+---@class omade.validate
+local v = {}
+
+---@class omade.rule
+---@field optional? boolean may be absent or null
+---@field default? any when it is absent
+---@field label? string in messages; made from the name otherwise
+
+---@class omade.shape
+---@field fields table<string, omade.rule>
+
+local MISSING <const> = {}
+
+---- Rules --------------------------------------------------------------------------
+-- A rule is {check = function(value, from_text) -> value | nil, message}.  `from_text`
+-- says that the value came as text (path, query, header) and is to be read from it.
+
+local function rule(options, check, schema)
+  options = options or {}
+  return { check = check, optional = options.optional or options.default ~= nil,
+           default = options.default, label = options.label, nullable = options.nullable,
+           options = options, schema = schema }
+end
+
+--- Text of min to max characters (not bytes); surrounding blanks are dropped unless
+-- trim = false.  pattern is a Lua pattern.
+---@param o? {min?: integer, max?: integer, pattern?: string, trim?: boolean, lower?: boolean, optional?: boolean, default?: string, label?: string, message?: string}
+function v.text(o)
+  o = o or {}
+  return rule(o, function(value)
+    if type(value) ~= "string" then return nil, "must be text" end
+    if o.trim ~= false then value = engine.trim(value) end
+    local length = engine.text_length(value)
+    if not length then return nil, "must be UTF-8 text without NUL" end
+    if o.min and length < o.min then
+      return nil, o.min == 1 and "must not be empty"
+        or "must be at least " .. o.min .. " characters"
+    end
+    if o.max and length > o.max then
+      return nil, "must be at most " .. o.max .. " characters"
+    end
+    if o.pattern and not value:find(o.pattern) then
+      return nil, o.message or "has the wrong form"
+    end
+    return o.lower and value:lower() or value
+  end, { type = "string", minLength = o.min, maxLength = o.max })
+end
+
+local function in_range(value, o)
+  if o.min and value < o.min then return nil, "must be at least " .. tostring(o.min) end
+  if o.max and value > o.max then return nil, "must be at most " .. tostring(o.max) end
+  return value
+end
+
+--- A whole number.
+---@param o? {min?: integer, max?: integer, optional?: boolean, default?: integer, label?: string}
+function v.integer(o)
+  o = o or {}
+  return rule(o, function(value, from_text)
+    if from_text then
+      value = type(value) == "string" and value:find("^%-?%d+$") and math.tointeger(value)
+        or nil
+    end
+    if math.type(value) ~= "integer" then return nil, "must be a whole number" end
+    return in_range(value, o)
+  end, { type = "integer", minimum = o.min, maximum = o.max })
+end
+
+--- A number as a Lua float.
+---@param o? {min?: number, max?: number, optional?: boolean, default?: number, label?: string}
+function v.number(o)
+  o = o or {}
+  return rule(o, function(value, from_text)
+    if from_text then
+      value = type(value) == "string" and value:find("^%-?%d+%.?%d*$") and tonumber(value)
+        or nil
+    elseif decimal.is(value) then
+      value = value:number()
+    end
+    if type(value) ~= "number" then return nil, "must be a number" end
+    return in_range(value, o)
+  end, { type = "number", minimum = o.min, maximum = o.max })
+end
+
+--- An amount with at most two decimals, exact.
+---@param o? {min?: integer|string, max?: integer|string, optional?: boolean, default?: any, label?: string}
+function v.money(o)
+  o = o or {}
+  local least = o.min and money(tostring(o.min))
+  local most = o.max and money(tostring(o.max))
+
+  return rule(o, function(value, from_text)
+    if from_text and type(value) ~= "string"
+      or not from_text and math.type(value) ~= "integer" and not decimal.is(value) then
+      return nil, "must be an amount"
+    end
+    local text = tostring(value)
+    if from_text and not text:find("^%-?%d+%.?%d*$") then return nil, "must be an amount" end
+    local amount = money.parse(text)
+    if not amount then return nil, "must be an amount with at most two decimals" end
+    if least and amount < least then return nil, "must be at least " .. tostring(least) end
+    if most and amount > most then return nil, "must be at most " .. tostring(most) end
+    return amount
+  end, { type = "number", minimum = o.min and tonumber(o.min),
+         maximum = o.max and tonumber(o.max), multipleOf = 0.01 })
+end
+
+--- true or false.
+---@param o? {optional?: boolean, default?: boolean, label?: string}
+function v.boolean(o)
+  return rule(o, function(value, from_text)
+    if from_text then
+      if value == "true" or value == "1" then return true end
+      if value == "false" or value == "0" then return false end
+    elseif type(value) == "boolean" then
+      return value
+    end
+    return nil, "must be true or false"
+  end, { type = "boolean" })
+end
+
+--- An id.
+---@param o? {optional?: boolean, label?: string}
+function v.uuid(o)
+  return rule(o, function(value)
+    if not uuid.valid(value) then return nil, "must be a UUID" end
+    return value:lower()
+  end, { type = "string", format = "uuid" })
+end
+
+--- One of a list of words.
+---@param words string[]
+---@param o? {optional?: boolean, default?: string, label?: string}
+function v.one_of(words, o)
+  local known = {}
+  for _, word in ipairs(words) do known[word] = true end
+  return rule(o, function(value)
+    if type(value) == "string" and known[value] then return value end
+    return nil, "must be one of " .. table.concat(words, ", ")
+  end, { type = "string", enum = words })
+end
+
+--- An e-mail address, in lower case.
+---@param o? {optional?: boolean, label?: string}
+function v.email(o)
+  return rule(o, function(value)
+    if type(value) ~= "string" then return nil, "must be an e-mail address" end
+    value = engine.trim(value):lower()
+    if #value > 255 or not engine.text_length(value)
+      or not value:find("^[%w%.!#$%%&'*+/=?^_`{|}~-]+@[%w-]+%.[%w.-]*%w$")
+      or value:find("..", 1, true) then
+      return nil, "must be an e-mail address"
+    end
+    return value
+  end, { type = "string", format = "email", maxLength = 255 })
+end
+
+--- An https address, or a path of ours that begins with one of `local_prefixes`.
+---@param o? {max?: integer, local_prefixes?: string[], optional?: boolean, label?: string}
+function v.url(o)
+  o = o or {}
+  local max = o.max or 500
+  return rule(o, function(value)
+    if type(value) ~= "string" then return nil, "must be an https address" end
+    value = engine.trim(value)
+    if #value > max then return nil, "must be at most " .. max .. " characters" end
+    if value:find("^https://[%w%.%-]+[:%d]*/?[^%s\"<>\\%c]*$") then return value end
+    for _, prefix in ipairs(o.local_prefixes or {}) do
+      if value:sub(1, #prefix) == prefix and value:find("^[%w%./_-]+$")
+        and not value:find("..", 1, true) then
+        return value
+      end
+    end
+    return nil, "must be an https address"
+  end, { type = "string", format = "uri", maxLength = max })
+end
+
+--- A day, "2026-01-15".
+---@param o? {optional?: boolean, label?: string}
+function v.date(o)
+  return rule(o, function(value)
+    if type(value) == "string" and #value == 10 and time.parse(value) then return value end
+    return nil, "must be a date (YYYY-MM-DD)"
+  end, { type = "string", format = "date" })
+end
+
+--- A moment with its offset; comes as "2026-01-15T10:30:00.000Z".
+---@param o? {optional?: boolean, label?: string}
+function v.time(o)
+  return rule(o, function(value)
+    local seconds = type(value) == "string" and #value > 10 and time.parse(value)
+    if not seconds then return nil, "must be a time (RFC 3339)" end
+    return time.iso(seconds)
+  end, { type = "string", format = "date-time" })
+end
+
+--- A list of min to max items of one rule.
+---@param item omade.rule|omade.shape
+---@param o? {min?: integer, max?: integer, unique?: boolean, optional?: boolean, label?: string}
+function v.list(item, o)
+  o = o or {}
+  return rule(o, function(value, from_text, path, faults)
+    if type(value) ~= "table" or not json.is_array(value) then return nil, "must be a list" end
+    if o.min and #value < o.min then return nil, "must have at least " .. o.min .. " items" end
+    if o.max and #value > o.max then return nil, "must have at most " .. o.max .. " items" end
+    local list, seen = json.array {}, {}
+    for i = 1, #value do
+      list[i] = v.check(item, value[i], from_text, ("%s[%d]"):format(path, i - 1), faults)
+      if o.unique and list[i] ~= nil then
+        if seen[list[i]] then return nil, "must not repeat an item" end
+        seen[list[i]] = true
+      end
+    end
+    return list
+  end, { type = "array", items = item, minItems = o.min, maxItems = o.max })
+end
+
+--- Whatever JSON holds.
+---@param o? {optional?: boolean}
+function v.any(o)
+  return rule(o, function(value) return value end, {})
+end
+
+---- Shapes --------------------------------------------------------------------------
+
+--- A table of fields.
+---@param fields table<string, omade.rule|omade.shape>
+---@param o? {optional?: boolean, at_least_one?: boolean}
+---@return omade.shape
+function v.shape(fields, o)
+  o = o or {}
+  local names = {}
+  for name in pairs(fields) do names[#names + 1] = name end
+  table.sort(names)
+  return { fields = fields, names = names, is_shape = true, optional = o.optional,
+           at_least_one = o.at_least_one }
+end
+
+--- The same fields, all optional and without defaults: for PATCH.
+---@param shape omade.shape
+---@return omade.shape
+function v.partial(shape)
+  local fields = {}
+  for name, field in pairs(shape.fields) do
+    local copy = {}
+    for key, value in pairs(field) do copy[key] = value end
+    copy.optional, copy.default = true, nil
+    fields[name] = copy
+  end
+  return v.shape(fields, { at_least_one = true })
+end
+
+--- "minPrice" and "image_url" as people write them: "Min price", "Image url".
+local function label_of(name, field)
+  if field.label then return field.label end
+  local words = name:match("([^%.%]]+)$") or name
+  words = words:gsub("_", " "):gsub("(%l)(%u)", function(a, b) return a .. " " .. b:lower() end)
+  return words:sub(1, 1):upper() .. words:sub(2)
+end
+
+local function fault(faults, path, field, message)
+  faults[#faults + 1] = { path = path, message = label_of(path, field) .. " " .. message }
+end
+
+local function check_fields(shape, value, from_text, path, faults)
+  if type(value) ~= "table" and type(value) ~= "userdata" or json.is_array(value) then
+    faults[#faults + 1] = { path = path, message = path == "" and "The body must be an object"
+                            or label_of(path, {}) .. " must be an object" }
+    return nil
+  end
+  local result, given = {}, 0
+  for _, name in ipairs(shape.names) do
+    local part = value[name]
+    local where = path == "" and name or path .. "." .. name
+    if part ~= nil then given = given + 1 end
+    result[name] = v.check(shape.fields[name], part == nil and MISSING or part, from_text,
+                           where, faults)
+  end
+  if shape.at_least_one and given == 0 and #faults == 0 then
+    faults[#faults + 1] = { path = path, message = "Nothing to change was given" }
+  end
+  return result
+end
+
+--- Checks one value; faults are added to a list of {path, message}.
+---@param field omade.rule|omade.shape
+---@param value any
+---@param from_text boolean
+---@param path string
+---@param faults table
+function v.check(field, value, from_text, path, faults)
+  if value == MISSING or value == json.null then
+    if field.default ~= nil then return field.default end
+    if value == json.null and field.nullable then return json.null end
+    if not field.optional then fault(faults, path, field, "is required") end
+    return nil
+  end
+  if field.is_shape then return check_fields(field, value, from_text, path, faults) end
+
+  local before = #faults
+  local result, message = field.check(value, from_text, path, faults)
+  if result == nil and message and #faults == before then fault(faults, path, field, message) end
+  return result
+end
+
+---- Requests ------------------------------------------------------------------------
+
+local function raise(faults)
+  local errors, fields = json.array {}, {}
+  for i, one in ipairs(faults) do
+    errors[i] = one.message
+    if one.path ~= "" then fields[one.path] = fields[one.path] or one.message end
+  end
+  web.fail(400, errors[1], { code = "VALIDATION_ERROR", errors = errors, fields = fields })
+end
+
+--- For the engine: checks the parts of a request that have a shape, all faults at once,
+-- and puts what the shapes made in their place.
+function v.request(req, shapes)
+  local faults = {}
+  for _, entry in ipairs(shapes) do
+    local part, shape = entry[1], entry[2]
+    local value = req[part]
+    if value == nil then value = shape.optional and MISSING or {} end
+    if value == MISSING then
+      req[part] = nil
+    else
+      req[part] = v.check(shape, value, part ~= "body", "", faults)
+    end
+  end
+  if #faults > 0 then raise(faults) end
+end
+
+return v

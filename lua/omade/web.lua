@@ -1,0 +1,175 @@
+--- Routes, and what handlers answer with.
+--
+-- A handler returns data, which the engine wraps as {success = true, data = ...}, or one
+-- of the answers made here.  web.fail ends it with an error answer.
+
+local engine = require "omade.core.engine"
+
+---@class omade.web
+local web = {}
+
+---@alias omade.who "anyone"|"any"|"customer"|"rider"|"staff"|"admin"|string[]
+
+---@class omade.route
+---@field [1] string method: GET, POST, PUT, PATCH, DELETE, OPTIONS, or ANY
+---@field [2] string path below the prefix: "/", "/:id", "/files/*rest"
+---@field [3] fun(req: omade.request): any the handler
+---@field who omade.who who may call; a route without it does not load
+---@field params? omade.shape of the path
+---@field query? omade.shape of the query
+---@field headers? omade.shape of the headers (names in lower case)
+---@field body? omade.shape|"stream"|"file" of the body; or how it is read
+---@field body_limit? integer bytes; the default is HTTP_BODY_LIMIT
+---@field etag? boolean answer with an ETag, and 304 when it is the same
+---@field public? boolean caches may keep the answer (no Cache-Control: no-store)
+---@field summary? string one line for the documentation
+
+---@class omade.request
+---@field method string
+---@field path string decoded
+---@field params table<string, any> of the path, as the shape made them
+---@field query table<string, any>
+---@field headers table<string, string> names in lower case
+---@field cookies table<string, string>
+---@field body any as the shape made it; JSON, a form, or nil
+---@field raw string the body's bytes
+---@field id string X-Request-Id of the answer
+---@field ip string the client's address
+---@field host string
+---@field user? omade.user who asks, on routes for signed-in users
+---@field cancelled boolean the client is gone
+---@field header fun(self, name: string): string? one header
+---@field read fun(self): string? next piece of a body = "stream"; nil at the end
+---@field save fun(self, path: string): boolean keeps a body = "file" under a new name
+
+local Answer <const> = engine.answer
+
+--- Declares routes below a prefix.  The result belongs in app.lua's `routes`.
+---@param prefix string "/api/v1/products", or ""
+---@param routes omade.route[]
+---@return table
+function web.routes(prefix, routes)
+  return web.group(prefix, {}, routes)
+end
+
+--- Like web.routes, with what all of them have in common: who, and functions that run
+-- before (after the checks; a non-nil result is the answer) and after (gets req and the
+-- handler's result, and returns the answer's).
+---@param prefix string
+---@param common {who?: omade.who, before?: fun(req: omade.request): any, after?: fun(req: omade.request, result: any): any}
+---@param routes omade.route[]
+---@return table
+function web.group(prefix, common, routes)
+  return { prefix = prefix, common = common, routes = routes, is_routes = true }
+end
+
+--- Bare JSON, without the envelope.
+---@param body any
+---@param options? {status?: integer, headers?: table<string, string>, cookies?: string[]}
+---@return table answer
+function web.json(body, options)
+  options = options or {}
+  return Answer { status = options.status, headers = options.headers,
+                  cookies = options.cookies, value = body, bare = true }
+end
+
+--- Data with another status, message, headers or cookies than the usual.
+---@param data any
+---@param options {status?: integer, message?: string, headers?: table<string, string>, cookies?: string[]}
+---@return table answer
+function web.data(data, options)
+  return Answer { status = options.status, message = options.message, value = data,
+                  headers = options.headers, cookies = options.cookies }
+end
+
+--- 201 with the new thing as data.
+---@param data any
+---@param message? string
+---@return table answer
+function web.created(data, message)
+  return Answer { status = 201, value = data, message = message }
+end
+
+--- 204.
+---@return table answer
+function web.no_content()
+  return Answer { status = 204, empty = true }
+end
+
+--- Bytes as they are, with their media type.
+---@param body string|userdata a string or bytes (redis.get_bytes, db.json)
+---@param type? string default "text/plain; charset=utf-8"
+---@param options? {status?: integer, headers?: table<string, string>, cookies?: string[]}
+---@return table answer
+function web.raw(body, type, options)
+  options = options or {}
+  return Answer { status = options.status, headers = options.headers,
+                  cookies = options.cookies, value = body, bare = true,
+                  type = type or "text/plain; charset=utf-8" }
+end
+
+--- Sends the client elsewhere.
+---@param location string
+---@param status? integer 303 by default
+---@return table answer
+function web.redirect(location, status)
+  return Answer { status = status or 303, empty = true, headers = { Location = location } }
+end
+
+--- The list shape of the API: {<name>: rows, total, page, limit, totalPages}.
+---@param name string
+---@param rows table|userdata rows, or their JSON bytes
+---@param total integer
+---@param page {page: integer, limit: integer}
+---@return table
+function web.list(name, rows, total, page)
+  return {
+    [name] = rows, total = total, page = page.page, limit = page.limit,
+    totalPages = (total + page.limit - 1) // page.limit,
+  }
+end
+
+--- A Set-Cookie value: HttpOnly, SameSite=Lax, Secure outside development.
+---@param name string
+---@param value string
+---@param options? {max_age?: integer, path?: string, same_site?: string}
+---@return string
+function web.cookie(name, value, options)
+  options = options or {}
+  if not name:find("^[%w_%-%.]+$") then error("web.cookie: malformed name", 2) end
+  if value:find('[%c%s",;\\]') then error("web.cookie: malformed value", 2) end
+  local parts = { name .. "=" .. value, "Path=" .. (options.path or "/"), "HttpOnly",
+                  "SameSite=" .. (options.same_site or "Lax") }
+  if options.max_age then parts[#parts + 1] = "Max-Age=" .. options.max_age end
+  if not engine.development() then parts[#parts + 1] = "Secure" end
+  return table.concat(parts, "; ")
+end
+
+--- Ends the handler with an error answer.
+---@param status integer 400 to 599
+---@param message string for the client
+---@param options? {code?: string, fields?: table<string, string>, errors?: string[], headers?: table<string, string>, extra?: table, detail?: string}
+function web.fail(status, message, options)
+  options = options or {}
+  error(engine.fail { status = status, message = message, code = options.code,
+                      fields = options.fields, errors = options.errors,
+                      headers = options.headers, extra = options.extra,
+                      detail = options.detail }, 0)
+end
+
+---@class omade.stream
+---@field write fun(self, bytes: string) waits while the client reads slowly
+---@field event fun(self, data: string, name?: string, id?: string) one Server-Sent Event
+
+--- A streamed answer: fn runs after the head was sent and writes pieces.  It is ended
+-- when its client leaves.
+---@param req omade.request
+---@param fn fun(stream: omade.stream)
+---@param options? {type?: string, status?: integer, headers?: table<string, string>}
+function web.stream(req, fn, options)
+  options = options or {}
+  fn(engine.stream_begin(req, options.status or 200, options.type or "text/event-stream",
+                         options.headers))
+end
+
+return web

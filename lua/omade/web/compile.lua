@@ -1,0 +1,103 @@
+--- From an app's declarations to one closure per route, once, while scripts load.
+--
+-- The closure does, in the contract's order: sign-in, role, syntax of path, query,
+-- headers and body, then the handler.  What a route does not ask for costs nothing.
+
+local auth     = require "omade.auth"
+local config   = require "omade.config"
+local validate = require "omade.validate"
+require "omade.jobs"
+
+local METHODS <const> = { GET = true, HEAD = true, POST = true, PUT = true, PATCH = true,
+                          DELETE = true, OPTIONS = true, ANY = true }
+
+---- Checks ------------------------------------------------------------------------
+
+local function check_route(route, prefix)
+  local name = tostring(route[1]) .. " " .. prefix .. tostring(route[2])
+
+  if not METHODS[route[1]] then error(name .. ": the method is not known", 0) end
+  if type(route[2]) ~= "string" then error(name .. ": the path is missing", 0) end
+  if type(route[3]) ~= "function" then error(name .. ": the handler is missing", 0) end
+  return name
+end
+
+local function full_path(prefix, path)
+  if path == "/" and prefix ~= "" then return prefix end
+  return prefix .. path
+end
+
+---- The closure --------------------------------------------------------------------
+
+--- The parts of a request that have a shape, in the order of checking.
+local function shapes_of(route)
+  local parts = {}
+  for _, part in ipairs { "params", "query", "headers", "body" } do
+    local shape = route[part]
+    if type(shape) == "table" then parts[#parts + 1] = { part, shape } end
+  end
+  return #parts > 0 and parts or nil
+end
+
+local function with_hooks(handler, common)
+  local before, after = common.before, common.after
+  if not before and not after then return handler end
+
+  return function(req)
+    local result
+    if before then result = before(req) end
+    if result == nil then result = handler(req) end
+    if after then return after(req, result) end
+    return result
+  end
+end
+
+local function make_run(route, who, common)
+  local handler = with_hooks(route[3], common)
+  local shapes = shapes_of(route)
+  local admit = auth.gate(who)
+
+  if not admit and not shapes then return handler end
+  return function(req)
+    if admit then admit(req) end
+    if shapes then validate.request(req, shapes) end
+    return handler(req)
+  end
+end
+
+local function add(list, block, route)
+  local name = check_route(route, block.prefix)
+  local who = route.who or block.common.who
+
+  if who == nil then error(name .. ": say who may call it, as in who = \"anyone\"", 0) end
+  list[#list + 1] = {
+    method = route[1], path = full_path(block.prefix, route[2]), name = name, who = who,
+    run = make_run(route, who, block.common),
+    body_mode = type(route.body) == "string" and route.body or "whole",
+    body_limit = route.body_limit, etag = route.etag, public = route.public,
+    summary = route.summary, shapes = route,
+  }
+end
+
+---- The app -------------------------------------------------------------------------
+
+--- Module names, route tables, or lists of them.
+local function add_all(list, entry)
+  if type(entry) == "string" then entry = require(entry) end
+  if type(entry) ~= "table" then error("routes: a module did not return web.routes(...)", 0) end
+  if entry.is_routes then
+    for _, route in ipairs(entry.routes) do add(list, entry, route) end
+  else
+    for _, part in ipairs(entry) do add_all(list, part) end
+  end
+end
+
+---@param app {routes: table, settings?: table} what app.lua returned
+---@return table[] for the core
+return function(app)
+  if type(app) ~= "table" then error("app.lua must return {routes = {...}}", 0) end
+  config.declare(app.settings or {})
+  local list = {}
+  add_all(list, app.routes or app)
+  return list
+end
