@@ -87,7 +87,7 @@ static void start(struct runtime *rt, struct command *c)
         return;
     }
     L = task_lua(task);
-    rt->env.current->loading = true;         /* its modules are read now, not by app.lua */
+    rt->env.current->loading = true; /* its modules are read now, not by app.lua */
     lua_pushcfunction(L, prepare);
     lua_pushlightuserdata(L, c);
     if (lua_pcall(L, 1, 2, 0) == LUA_OK) {
@@ -122,11 +122,15 @@ static bool load(struct runtime *rt, const struct config *config, struct buf *fa
 int command_run(const struct config *config, const char *name, char *const arguments[],
                 int argument_count, bool as_server, struct buf *fault)
 {
-    struct command c = { .name = name, .arguments = arguments,
-                         .argument_count = argument_count, .exit_code = 0, .fault = fault };
+    struct command c = { .name = name,
+                         .arguments = arguments,
+                         .argument_count = argument_count,
+                         .exit_code = 0,
+                         .fault = fault };
     struct runtime rt;
 
-    if (!runtime_start(&rt, config, as_server ? RUNTIME_SERVER : RUNTIME_OWNER, fault)) return 1;
+    if (!runtime_start(&rt, config, as_server ? RUNTIME_SERVER : RUNTIME_OWNER, fault))
+        return 1;
     if (load(&rt, config, fault)) {
         start(&rt, &c);
         while (!c.over) uv_run(&rt.loop, UV_RUN_ONCE);

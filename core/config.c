@@ -21,18 +21,18 @@ struct setting {
     const char *unit, *meaning;
 };
 
-#define CONFIG_TEXT(field, name, value, meaning) \
+#define CONFIG_TEXT(field, name, value, meaning)                                         \
     { KIND_TEXT, name, offsetof(struct config, field), value, 0, 0, 0, "", meaning },
-#define CONFIG_NUMBER(field, name, value, least, most, unit, meaning) \
-    { KIND_NUMBER, name, offsetof(struct config, field), NULL, value, least, most, unit, meaning },
-#define CONFIG_FLAG(field, name, value, meaning) \
+#define CONFIG_NUMBER(field, name, value, least, most, unit, meaning)                    \
+    { KIND_NUMBER, name,   offsetof(struct config, field), NULL, value, least, most,     \
+      unit,        meaning },
+#define CONFIG_FLAG(field, name, value, meaning)                                         \
     { KIND_FLAG, name, offsetof(struct config, field), NULL, value, 0, 1, "", meaning },
-#define CONFIG_SECRET(field, name, meaning) \
+#define CONFIG_SECRET(field, name, meaning)                                              \
     { KIND_SECRET, name, offsetof(struct config, field), NULL, 0, 0, 0, "", meaning },
 
-static const struct setting settings[] = {
-    CONFIG_SETTINGS(CONFIG_TEXT, CONFIG_NUMBER, CONFIG_FLAG, CONFIG_SECRET)
-};
+static const struct setting settings[] = { CONFIG_SETTINGS(CONFIG_TEXT, CONFIG_NUMBER,
+                                                           CONFIG_FLAG, CONFIG_SECRET) };
 
 static void *place(struct config *config, const struct setting *s)
 {
@@ -47,7 +47,8 @@ static bool read_number(const struct setting *s, const char *text, int64_t *numb
 
     errno = 0;
     *number = strtoll(text, &end, 10);
-    return errno == 0 && end != text && *end == '\0' && *number >= s->least && *number <= s->most;
+    return errno == 0 && end != text && *end == '\0' && *number >= s->least &&
+           *number <= s->most;
 }
 
 static bool read_flag(const char *text, bool *flag)
@@ -73,9 +74,9 @@ static bool set(struct config *config, const struct setting *s, const char *text
     case KIND_SECRET: *(const char **)at = text; return true;
     case KIND_NUMBER:
         if (read_number(s, text, at)) return true;
-        buf_addf(fault, "%s is '%s', but must be a whole number from %lld to %lld%s%s", s->name,
-                 text, (long long)s->least, (long long)s->most, *s->unit == '\0' ? "" : " ",
-                 s->unit);
+        buf_addf(fault, "%s is '%s', but must be a whole number from %lld to %lld%s%s",
+                 s->name, text, (long long)s->least, (long long)s->most,
+                 *s->unit == '\0' ? "" : " ", s->unit);
         return false;
     case KIND_FLAG:
         if (read_flag(text, at)) return true;
@@ -188,31 +189,37 @@ bool config_read(struct config *config, const char *home, struct buf *fault)
         const char *text = config_text(config, settings[i].name);
 
         set_default(config, &settings[i]);
-        if (text != NULL && *text != '\0' && !set(config, &settings[i], text, fault)) return false;
+        if (text != NULL && *text != '\0' && !set(config, &settings[i], text, fault))
+            return false;
     }
     return true;
 }
 
-bool config_set(struct config *config, const char *name, const char *value, struct buf *fault)
+bool config_set(struct config *config, const char *name, const char *value,
+                struct buf *fault)
 {
     for (size_t i = 0; i < COUNT_OF(settings); i++)
-        if (strcmp(settings[i].name, name) == 0) return set(config, &settings[i], value, fault);
+        if (strcmp(settings[i].name, name) == 0)
+            return set(config, &settings[i], value, fault);
     buf_addf(fault, "there is no setting %s", name);
     return false;
 }
 
-static void print_value(const struct config *config, const struct setting *s, struct buf *out)
+static void print_value(const struct config *config, const struct setting *s,
+                        struct buf *out)
 {
     const void *at = (const char *)config + s->offset;
     const char *text;
 
     switch (s->kind) {
     case KIND_NUMBER:
-        buf_addf(out, "%lld%s%s", (long long)*(const int64_t *)at, *s->unit == '\0' ? "" : " ",
-                 s->unit);
+        buf_addf(out, "%lld%s%s", (long long)*(const int64_t *)at,
+                 *s->unit == '\0' ? "" : " ", s->unit);
         break;
     case KIND_FLAG: buf_add_text(out, *(const bool *)at ? "on" : "off"); break;
-    case KIND_SECRET: buf_add_text(out, *(const char *const *)at == NULL ? "-" : "(set)"); break;
+    case KIND_SECRET:
+        buf_add_text(out, *(const char *const *)at == NULL ? "-" : "(set)");
+        break;
     case KIND_TEXT:
         text = *(const char *const *)at;
         buf_add_text(out, *text == '\0' ? "-" : text);
@@ -228,9 +235,12 @@ void config_print(const struct config *config, struct buf *out)
         buf_addf(out, "%-28s ", s->name);
         print_value(config, s, out);
         buf_addf(out, "\n    %s", s->meaning);
-        if (s->kind == KIND_NUMBER) buf_addf(out, " (default %lld)", (long long)s->number);
-        if (s->kind == KIND_FLAG) buf_addf(out, " (default %s)", s->number ? "on" : "off");
-        if (s->kind == KIND_TEXT && *s->text != '\0') buf_addf(out, " (default %s)", s->text);
+        if (s->kind == KIND_NUMBER)
+            buf_addf(out, " (default %lld)", (long long)s->number);
+        if (s->kind == KIND_FLAG)
+            buf_addf(out, " (default %s)", s->number ? "on" : "off");
+        if (s->kind == KIND_TEXT && *s->text != '\0')
+            buf_addf(out, " (default %s)", s->text);
         BUF_ADD(out, "\n");
     }
 }

@@ -76,9 +76,9 @@ struct config {
 #undef CONFIG_NUMBER
 #undef CONFIG_FLAG
     bool development;
-    const char *home;             /* the folder with lua/ and migrations/ */
-    const char *app;              /* the app's folder */
-    struct config_file *file;     /* what .env said */
+    const char *home;         /* the folder with lua/ and migrations/ */
+    const char *app;          /* the app's folder */
+    struct config_file *file; /* what .env said */
 };
 
 /* Reads .env of 'home' and the environment.  False, and a message that names the

@@ -79,7 +79,8 @@ void heartbeat_excuse(struct heartbeat *h, int64_t ms)
     h->beat_ms = clock_ms() + ms;
 }
 
-bool heartbeat_stale(const struct heartbeat *h, pid_t pid, int64_t cpu_ms, int64_t wall_ms)
+bool heartbeat_stale(const struct heartbeat *h, pid_t pid, int64_t cpu_ms,
+                     int64_t wall_ms)
 {
     clockid_t clock;
 

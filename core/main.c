@@ -41,7 +41,8 @@ __attribute__((noreturn)) static void die_with(int code, struct buf *fault)
 __attribute__((noreturn)) static void die_usage(const struct verb *verb, const char *what,
                                                 const char *which)
 {
-    fprintf(stderr, "omade %s: %s%s; usage: omade %s\n", verb->name, what, which, verb->usage);
+    fprintf(stderr, "omade %s: %s%s; usage: omade %s\n", verb->name, what, which,
+            verb->usage);
     exit(EXIT_USAGE);
 }
 
@@ -87,7 +88,8 @@ static void set_app(struct config *config, const char *folder)
     char message[PATH_MAX + 80];
 
     if (folder == NULL) snprintf(path, sizeof path, "%s/lua/bakery", config->home);
-    else if (realpath(folder, path) == NULL || stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) {
+    else if (realpath(folder, path) == NULL || stat(path, &st) != 0 ||
+             !S_ISDIR(st.st_mode)) {
         snprintf(message, sizeof message, "there is no app folder '%s'", folder);
         die(1, message);
     }
@@ -102,19 +104,22 @@ static void set_upload_dir(struct config *config)
     if (*config->upload_dir != '\0') return;
     if (state == NULL || *state == '\0') snprintf(path, sizeof path, "/tmp");
     else snprintf(path, sizeof path, "%s/uploads", state);
-    if (state != NULL && mkdir(path, 0700) != 0 && errno != EEXIST) snprintf(path, sizeof path, "/tmp");
+    if (state != NULL && mkdir(path, 0700) != 0 && errno != EEXIST)
+        snprintf(path, sizeof path, "/tmp");
     config->upload_dir = path;
 }
 
 /* ---- options ------------------------------------------------------------------------------- */
 
 /* --port 3000, --port=3000 and the like set the setting of that name. */
-static bool take_option(const struct verb *verb, struct config *config, int argc, char *argv[],
-                        int *i)
+static bool take_option(const struct verb *verb, struct config *config, int argc,
+                        char *argv[], int *i)
 {
     static const struct {
         const char *option, *setting;
-    } options[] = { { "--port", "PORT" }, { "--host", "HOST" }, { "--workers", "WORKERS" } };
+    } options[] = { { "--port", "PORT" },
+                    { "--host", "HOST" },
+                    { "--workers", "WORKERS" } };
     struct buf fault = { 0 };
 
     for (size_t k = 0; k < COUNT_OF(options); k++) {
@@ -126,21 +131,24 @@ static bool take_option(const struct verb *verb, struct config *config, int argc
         else if (argv[*i][n] != '\0') continue;
         else if (*i + 1 < argc) value = argv[++*i];
         else die_usage(verb, "a value is missing after ", options[k].option);
-        if (!config_set(config, options[k].setting, value, &fault)) die_with(EXIT_USAGE, &fault);
+        if (!config_set(config, options[k].setting, value, &fault))
+            die_with(EXIT_USAGE, &fault);
         return true;
     }
     return false;
 }
 
 /* Options, and at most one app folder. */
-static void take_arguments(const struct verb *verb, struct config *config, int argc, char *argv[])
+static void take_arguments(const struct verb *verb, struct config *config, int argc,
+                           char *argv[])
 {
     const char *app = NULL;
 
     for (int i = 0; i < argc; i++) {
         if (take_option(verb, config, argc, argv, &i)) continue;
         if (argv[i][0] == '-') die_usage(verb, "unknown option ", argv[i]);
-        if (app != NULL) die_usage(verb, "one app folder is expected, not also ", argv[i]);
+        if (app != NULL)
+            die_usage(verb, "one app folder is expected, not also ", argv[i]);
         app = argv[i];
     }
     set_app(config, app);
@@ -154,7 +162,8 @@ static void setup_log(const struct config *config)
 
     if (!log_level_of(slice_of(config->log_level), &level))
         die(1, "LOG_LEVEL must be debug, info, warn, error or off");
-    if (strcmp(config->log_format, "text") != 0 && strcmp(config->log_format, "json") != 0)
+    if (strcmp(config->log_format, "text") != 0 &&
+        strcmp(config->log_format, "json") != 0)
         die(1, "LOG_FORMAT must be text or json");
     log_setup(level, strcmp(config->log_format, "json") == 0 ? LOG_JSON : LOG_KEY_VALUE,
               "supervisor");
@@ -190,7 +199,8 @@ static int serve(const struct config *config)
     return code;
 }
 
-static int run_serve(const struct verb *verb, struct config *config, int argc, char *argv[])
+static int run_serve(const struct verb *verb, struct config *config, int argc,
+                     char *argv[])
 {
     take_arguments(verb, config, argc, argv);
     if (*config->host == '\0') config->host = "0.0.0.0";
@@ -216,7 +226,8 @@ static int run_dev(const struct verb *verb, struct config *config, int argc, cha
     return serve(config);
 }
 
-static int run_config(const struct verb *verb, struct config *config, int argc, char *argv[])
+static int run_config(const struct verb *verb, struct config *config, int argc,
+                      char *argv[])
 {
     struct buf out = { 0 };
 
@@ -239,13 +250,15 @@ static int run_lua(const struct verb *verb, struct config *config, int argc, cha
     code = command_run(config, verb->name, argv, argc, false, &fault);
     if (fault.n > 0) {
         buf_add_byte(&fault, '\0');
-        fprintf(stderr, "omade %s: %s\n", verb->name, fault.failed ? "out of memory" : fault.p);
+        fprintf(stderr, "omade %s: %s\n", verb->name,
+                fault.failed ? "out of memory" : fault.p);
     }
     buf_free(&fault);
     return code;
 }
 
-static int run_database(const struct verb *verb, struct config *config, int argc, char *argv[])
+static int run_database(const struct verb *verb, struct config *config, int argc,
+                        char *argv[])
 {
     if (config->database_url == NULL)
         die(1, "DATABASE_URL is not set: this command needs PostgreSQL as the owner "
@@ -253,21 +266,24 @@ static int run_database(const struct verb *verb, struct config *config, int argc
     return run_lua(verb, config, argc, argv);
 }
 
-static int run_help(const struct verb *verb, struct config *config, int argc, char *argv[]);
+static int run_help(const struct verb *verb, struct config *config, int argc,
+                    char *argv[]);
 
 static const struct verb verbs[] = {
     { "serve", run_serve, "serve [APP] [--port N] [--host ADDRESS] [--workers N]",
       "serve in production: needs APP_DATABASE_URL and REDIS_URL" },
     { "dev", run_dev, "dev [APP] [--port N] [--host ADDRESS] [--workers N]",
       "serve with hot reload" },
-    { "migrate", run_database, "migrate [up|down|status]", "bring the database up to date" },
+    { "migrate", run_database, "migrate [up|down|status]",
+      "bring the database up to date" },
     { "seed", run_database, "seed", "fill the database with sample data" },
     { "routes", run_lua, "routes [APP]", "list the routes and who may call them" },
     { "config", run_config, "config", "list all settings with their values" },
     { "help", run_help, "help", "list all commands" },
 };
 
-static int run_help(const struct verb *verb, struct config *config, int argc, char *argv[])
+static int run_help(const struct verb *verb, struct config *config, int argc,
+                    char *argv[])
 {
     (void)config;
     (void)argv;

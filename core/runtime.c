@@ -112,8 +112,8 @@ no_memory:
     return false;
 }
 
-bool runtime_start(struct runtime *rt, const struct config *config, enum runtime_role role,
-                   struct buf *fault)
+bool runtime_start(struct runtime *rt, const struct config *config,
+                   enum runtime_role role, struct buf *fault)
 {
     memset(rt, 0, sizeof *rt);
     rt->config = config;
@@ -166,7 +166,22 @@ fail:
 
 /* ---- stop ------------------------------------------------------------------------------------ */
 
-static void on_closed(void *ctx) { ((struct runtime *)ctx)->closing--; }
+/* Each is forgotten when it is gone: the loop may turn on, and flushes what is there. */
+static void on_redis_closed(void *ctx)
+{
+    struct runtime *rt = ctx;
+
+    rt->env.redis = NULL;
+    rt->closing--;
+}
+
+static void on_pg_closed(void *ctx)
+{
+    struct runtime *rt = ctx;
+
+    rt->env.pg = NULL;
+    rt->closing--;
+}
 
 void runtime_stop(struct runtime *rt)
 {
@@ -174,11 +189,9 @@ void runtime_stop(struct runtime *rt)
     assert(rt->env.tasks_live == 0);
     jobs_stop(&rt->env);
     if (rt->env.current != NULL) vm_free(rt->env.current);
-    if (rt->env.redis != NULL) redis_close(rt->env.redis, on_closed, rt);
-    if (rt->env.pg != NULL) pg_pool_close(rt->env.pg, on_closed, rt);
+    if (rt->env.redis != NULL) redis_close(rt->env.redis, on_redis_closed, rt);
+    if (rt->env.pg != NULL) pg_pool_close(rt->env.pg, on_pg_closed, rt);
     while (rt->closing > 0) uv_run(&rt->loop, UV_RUN_ONCE);
-    rt->env.pg = NULL;
-    rt->env.redis = NULL;
     uv_close((uv_handle_t *)&rt->before_wait, NULL);
     uv_close((uv_handle_t *)&rt->after_wait, NULL);
     uv_run(&rt->loop, UV_RUN_DEFAULT);

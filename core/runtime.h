@@ -19,7 +19,7 @@ struct runtime {
     uv_check_t after_wait;
     struct script_env env;
     const struct config *config;
-    int closing;                  /* handles and pools that are not closed yet */
+    int closing; /* handles and pools that are not closed yet */
     bool started;
 };
 
@@ -34,8 +34,8 @@ MUST_CHECK bool runtime_start(struct runtime *rt, const struct config *config,
 
 /* Loads a generation and makes it the current one; the one before it, if any, is
  * returned in '*before' for the caller to retire. */
-MUST_CHECK bool runtime_load(struct runtime *rt, struct snapshot *snapshot, uint64_t number,
-                             struct vm **before, struct buf *fault);
+MUST_CHECK bool runtime_load(struct runtime *rt, struct snapshot *snapshot,
+                             uint64_t number, struct vm **before, struct buf *fault);
 
 /* Ends pools and loop; no task may be left.  Runs the loop until all is closed. */
 void runtime_stop(struct runtime *rt);

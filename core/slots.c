@@ -17,14 +17,21 @@
 #include "base/log.h"
 #include "worker.h"
 
-enum { BACKLOG = 4096, QUICK_END_MS = 5000, BACKOFF_MS = 100, BACKOFF_MAX_MS = 5000,
-       ORPHAN_LIMIT_S = 8, SYSTEMD_FIRST_FD = 3 };
+enum {
+    BACKLOG = 4096,
+    QUICK_END_MS = 5000,
+    BACKOFF_MS = 100,
+    BACKOFF_MAX_MS = 5000,
+    ORPHAN_LIMIT_S = 8,
+    SYSTEMD_FIRST_FD = 3
+};
 
 /* ---- sockets ------------------------------------------------------------------------ */
 
 static struct addrinfo *resolve(const struct config *config, int port, struct buf *fault)
 {
-    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE }, *found = NULL;
+    struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE },
+                    *found = NULL;
     char service[16];
     int error;
 
@@ -56,16 +63,19 @@ static int port_of(int fd)
     socklen_t n = sizeof at;
 
     if (getsockname(fd, (struct sockaddr *)&at, &n) != 0) return 0;
-    return ntohs(at.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)&at)->sin6_port
-                                          : ((struct sockaddr_in *)(void *)&at)->sin_port);
+    return ntohs(at.ss_family == AF_INET6
+                     ? ((struct sockaddr_in6 *)(void *)&at)->sin6_port
+                     : ((struct sockaddr_in *)(void *)&at)->sin_port);
 }
 
 static bool refuse(struct buf *fault, const struct config *config, int port)
 {
     if (errno == EADDRINUSE)
-        buf_addf(fault, "port %d on %s is taken; choose another one with --port or PORT", port,
-                 config->host);
-    else buf_addf(fault, "cannot listen on %s, port %d: %s", config->host, port, strerror(errno));
+        buf_addf(fault, "port %d on %s is taken; choose another one with --port or PORT",
+                 port, config->host);
+    else
+        buf_addf(fault, "cannot listen on %s, port %d: %s", config->host, port,
+                 strerror(errno));
     return false;
 }
 
@@ -80,7 +90,8 @@ static bool port_is_free(const struct addrinfo *at)
     return true;
 }
 
-static bool open_slot(struct slots *s, int i, const struct config *config, struct buf *fault)
+static bool open_slot(struct slots *s, int i, const struct config *config,
+                      struct buf *fault)
 {
     struct addrinfo *at = resolve(config, s->port, fault);
     bool ok;
@@ -104,19 +115,22 @@ static bool activated(void)
            strtol(fds, NULL, 10) >= 1;
 }
 
-bool slots_open(struct slots *s, const struct config *config, int count, struct buf *fault)
+bool slots_open(struct slots *s, const struct config *config, int count,
+                struct buf *fault)
 {
     size_t size = sizeof(struct heartbeat) * SLOTS_MAX;
 
     s->count = count;
     s->port = (int)config->port;
-    s->heartbeats = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    s->heartbeats =
+        mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (s->heartbeats == MAP_FAILED) {
         buf_add_text(fault, "out of memory");
         return false;
     }
     for (int i = 0; i < count; i++) {
-        s->slot[i] = (struct slot){ .listen_fd = -1, .control = -1,
+        s->slot[i] = (struct slot){ .listen_fd = -1,
+                                    .control = -1,
                                     .heartbeat = &s->heartbeats[i] };
         if (activated()) s->slot[i].listen_fd = SYSTEMD_FIRST_FD;
         else if (!open_slot(s, i, config, fault)) return false;
@@ -177,7 +191,8 @@ static void start_one(struct slots *s, int i, const struct slot_start *start)
     struct slot *slot = &s->slot[i];
     int pair[2];
 
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) {
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) !=
+        0) {
         log_error("no control socket", log_text("error", strerror(errno)));
         slot->start_at_ms = clock_ms() + BACKOFF_MAX_MS;
         return;
@@ -204,7 +219,8 @@ static void start_one(struct slots *s, int i, const struct slot_start *start)
 void slots_start(struct slots *s, const struct slot_start *start)
 {
     for (int i = 0; i < s->count; i++)
-        if (s->slot[i].pid == 0 && clock_ms() >= s->slot[i].start_at_ms) start_one(s, i, start);
+        if (s->slot[i].pid == 0 && clock_ms() >= s->slot[i].start_at_ms)
+            start_one(s, i, start);
 }
 
 int64_t slots_next_start(const struct slots *s)
@@ -212,7 +228,8 @@ int64_t slots_next_start(const struct slots *s)
     int64_t next = INT64_MAX;
 
     for (int i = 0; i < s->count; i++)
-        if (s->slot[i].pid == 0 && s->slot[i].start_at_ms < next) next = s->slot[i].start_at_ms;
+        if (s->slot[i].pid == 0 && s->slot[i].start_at_ms < next)
+            next = s->slot[i].start_at_ms;
     return next;
 }
 
@@ -257,9 +274,9 @@ void slots_check(struct slots *s, const struct config *config)
     for (int i = 0; i < s->count; i++) {
         struct slot *slot = &s->slot[i];
 
-        if (slot->pid == 0 ||
-            !heartbeat_stale(slot->heartbeat, slot->pid, clock_scaled(config->heartbeat_cpu),
-                             clock_scaled(config->heartbeat)))
+        if (slot->pid == 0 || !heartbeat_stale(slot->heartbeat, slot->pid,
+                                               clock_scaled(config->heartbeat_cpu),
+                                               clock_scaled(config->heartbeat)))
             continue;
         log_error("worker gives no sign of life: killed", log_int("slot", i + 1),
                   log_int("pid", slot->pid));
@@ -270,11 +287,12 @@ void slots_check(struct slots *s, const struct config *config)
 
 /* ---- all of them ------------------------------------------------------------------------------ */
 
-void slots_send(struct slots *s, enum control_type type, uint64_t number, const char *text,
-                int fd)
+void slots_send(struct slots *s, enum control_type type, uint64_t number,
+                const char *text, int fd)
 {
     for (int i = 0; i < s->count; i++)
-        if (s->slot[i].control >= 0 && !control_send(s->slot[i].control, type, (uint32_t)i, number, text, fd))
+        if (s->slot[i].control >= 0 &&
+            !control_send(s->slot[i].control, type, (uint32_t)i, number, text, fd))
             log_warn("a worker does not listen", log_int("slot", i + 1));
 }
 
@@ -304,9 +322,10 @@ void slots_help(struct slots *s)
         if (slot->serving && slot->helped) {
             end_help(s, (uint32_t)i);
             slot->helped = false;
-        } else if (slot->pid == 0 && helper != NULL && slot->failures > 1 && !slot->helped) {
-            slot->helped = control_send(helper->control, CONTROL_LISTEN, (uint32_t)i, 0, "",
-                                        slot->listen_fd);
+        } else if (slot->pid == 0 && helper != NULL && slot->failures > 1 &&
+                   !slot->helped) {
+            slot->helped = control_send(helper->control, CONTROL_LISTEN, (uint32_t)i, 0,
+                                        "", slot->listen_fd);
         }
     }
 }

@@ -18,13 +18,13 @@ enum { SLOTS_MAX = 256 };
 
 struct slot {
     int listen_fd;
-    int control;                  /* -1 while empty */
-    pid_t pid;                    /* 0 while empty */
+    int control; /* -1 while empty */
+    pid_t pid;   /* 0 while empty */
     bool serving;
-    bool helped;                  /* another worker accepts for it */
-    uint64_t generation;          /* that it serves */
+    bool helped;         /* another worker accepts for it */
+    uint64_t generation; /* that it serves */
     int64_t started_ms, start_at_ms;
-    int failures;                 /* quick ends in a row */
+    int failures; /* quick ends in a row */
     struct heartbeat *heartbeat;
 };
 
@@ -45,7 +45,7 @@ struct slot_start {
     int snapshot_fd;
     uint64_t generation;
     const char *fault;
-    void (*in_child)(void *ctx);      /* closes what is the supervisor's */
+    void (*in_child)(void *ctx); /* closes what is the supervisor's */
     void *ctx;
 };
 
@@ -59,8 +59,8 @@ bool slots_ended(struct slots *s, pid_t pid, int status, bool expected);
 void slots_check(struct slots *s, const struct config *config);
 
 /* Sends to all workers. */
-void slots_send(struct slots *s, enum control_type type, uint64_t number, const char *text,
-                int fd);
+void slots_send(struct slots *s, enum control_type type, uint64_t number,
+                const char *text, int fd);
 
 /* A worker is ready, or not any more: who accepts for the slots without one. */
 void slots_help(struct slots *s);

@@ -25,12 +25,12 @@ struct supervisor {
     const struct config *config;
     struct slots slots;
     int signals, watch;
-    int good_fd;                    /* the last scripts that load; -1: none yet */
-    uint64_t good, number;          /* its number; the newest number given out */
-    uint64_t fingerprint;           /* of what was tried last */
+    int good_fd;           /* the last scripts that load; -1: none yet */
+    uint64_t good, number; /* its number; the newest number given out */
+    uint64_t fingerprint;  /* of what was tried last */
     struct trial trial;
-    int64_t look_at_ms;             /* files changed: try them then; 0: no */
-    char *fault;                    /* why the scripts on the disk do not load; NULL */
+    int64_t look_at_ms; /* files changed: try them then; 0: no */
+    char *fault;        /* why the scripts on the disk do not load; NULL */
     bool announced, draining;
     int64_t kill_at_ms;
     int exit_code;
@@ -230,7 +230,8 @@ static int open_signals(void)
 
 static int wait_ms(const struct supervisor *s)
 {
-    int64_t now = clock_ms(), next = now + LOOK_EVERY_MS, start = slots_next_start(&s->slots);
+    int64_t now = clock_ms(), next = now + LOOK_EVERY_MS,
+            start = slots_next_start(&s->slots);
 
     if (s->look_at_ms != 0 && s->look_at_ms < next) next = s->look_at_ms;
     if (!s->draining && s->good_fd >= 0 && start < next) next = start;
@@ -248,7 +249,8 @@ static void turn(struct supervisor *s)
     for (int i = 0; i < s->slots.count; i++)
         fds[n++] = (struct pollfd){ .fd = s->slots.slot[i].control, .events = POLLIN };
     log_flush();
-    if (poll(fds, n, wait_ms(s)) < 0 && errno != EINTR) log_error("poll", log_int("errno", errno));
+    if (poll(fds, n, wait_ms(s)) < 0 && errno != EINTR)
+        log_error("poll", log_int("errno", errno));
     for (int i = 0; i < s->slots.count; i++)
         if (s->slots.slot[i].control == fds[3 + i].fd && fds[3 + i].revents != 0)
             on_control(s, &s->slots.slot[i]);
@@ -301,7 +303,8 @@ static void raise_descriptors(void)
 
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
     limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) log_warn("cannot raise the limit of open files");
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        log_warn("cannot raise the limit of open files");
 }
 
 int supervisor_run(const struct config *config, struct buf *fault)

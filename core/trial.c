@@ -33,7 +33,8 @@ static void load(const struct config *config, int fd, uint64_t number, struct bu
         return;
     }
     if (!budget_start()) buf_add_text(fault, "no watchdog thread");
-    else if (!vm_load(vm, fault) && fault->n == 0) buf_add_text(fault, "the scripts do not load");
+    else if (!vm_load(vm, fault) && fault->n == 0)
+        buf_add_text(fault, "the scripts do not load");
 }
 
 static void run_child(const struct config *config, int fd, uint64_t number, int report)

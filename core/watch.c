@@ -13,8 +13,8 @@ int watch_open(void) { return inotify_init1(IN_NONBLOCK | IN_CLOEXEC); }
 
 static void watch_below(int fd, const char *folder, int depth)
 {
-    const uint32_t what = IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO |
-                          IN_ATTRIB | IN_DELETE_SELF | IN_ONLYDIR;
+    const uint32_t what = IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_FROM |
+                          IN_MOVED_TO | IN_ATTRIB | IN_DELETE_SELF | IN_ONLYDIR;
     DIR *dir;
     struct dirent *entry;
 
@@ -24,9 +24,11 @@ static void watch_below(int fd, const char *folder, int depth)
     while ((entry = readdir(dir)) != NULL) {
         char path[PATH_MAX];
 
-        if (entry->d_name[0] == '.' || (entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN))
+        if (entry->d_name[0] == '.' ||
+            (entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN))
             continue;
-        if (snprintf(path, sizeof path, "%s/%s", folder, entry->d_name) < (int)sizeof path)
+        if (snprintf(path, sizeof path, "%s/%s", folder, entry->d_name) <
+            (int)sizeof path)
             watch_below(fd, path, depth + 1);
     }
     closedir(dir);

@@ -33,8 +33,8 @@ struct worker {
     uv_poll_t control;
     uv_timer_t beat, ending;
     uv_signal_t terminate;
-    struct list retired;              /* old generations, the oldest first */
-    int helping[SLOTS_MAX];           /* sockets of slots without a worker, + 1; 0: none */
+    struct list retired;    /* old generations, the oldest first */
+    int helping[SLOTS_MAX]; /* sockets of slots without a worker, + 1; 0: none */
     int64_t drain_until_ms;
     bool draining, server_drained, server_closed;
 };
@@ -89,13 +89,14 @@ static void retire(struct worker *w, struct vm *vm)
     if (r == NULL) {
         kill_tasks(vm, TASK_KILLED_RELOAD, ALL_TASKS);
     } else {
-        *r = (struct retired){ .vm = vm, .worker = w,
+        *r = (struct retired){ .vm = vm,
+                               .worker = w,
                                .until_ms = clock_ms() + clock_scaled(OLD_GRACE_MS) };
         list_append(&w->retired, &r->node);
     }
     if (w->retired.count > OLD_MAX)
-        kill_tasks(LIST_ENTRY(w->retired.first, struct retired, node)->vm, TASK_KILLED_RELOAD,
-                   ALL_TASKS);
+        kill_tasks(LIST_ENTRY(w->retired.first, struct retired, node)->vm,
+                   TASK_KILLED_RELOAD, ALL_TASKS);
     vm_retire(vm, on_empty);
 }
 
@@ -104,7 +105,8 @@ static void end_old(struct worker *w)
     for (struct list_node *n = w->retired.first; n != NULL; n = n->next) {
         struct retired *r = LIST_ENTRY(n, struct retired, node);
 
-        if (r->until_ms <= clock_ms()) kill_tasks(r->vm, TASK_KILLED_RELOAD, STREAMS_AND_BACKGROUND);
+        if (r->until_ms <= clock_ms())
+            kill_tasks(r->vm, TASK_KILLED_RELOAD, STREAMS_AND_BACKGROUND);
     }
 }
 
@@ -137,7 +139,8 @@ static bool load(struct worker *w, int fd, uint64_t number, struct buf *fault)
         buf_add_text(fault, "out of memory");
         return false;
     }
-    heartbeat_excuse(w->plan->heartbeat, clock_scaled(w->plan->config->script_load_cpu) * 2);
+    heartbeat_excuse(w->plan->heartbeat,
+                     clock_scaled(w->plan->config->script_load_cpu) * 2);
     ok = runtime_load(&w->rt, snapshot, number, &before, fault);
     heartbeat_now(w->plan->heartbeat);
     snapshot_release(snapshot);
@@ -250,7 +253,7 @@ static void on_control(uv_poll_t *poll, int status, int events)
             if (fd >= 0) close(fd);
         }
     if (got >= 0) return;
-    uv_poll_stop(poll);                     /* the supervisor is gone: no orphan stays */
+    uv_poll_stop(poll); /* the supervisor is gone: no orphan stays */
     drain(w, ORPHAN_DRAIN_MS);
 }
 
@@ -344,11 +347,13 @@ int worker_run(const struct worker_plan *plan)
 
     snprintf(name, sizeof name, "worker %u", plan->slot + 1);
     (void)log_level_of(slice_of(plan->config->log_level), &level);
-    log_setup(level, strcmp(plan->config->log_format, "json") == 0 ? LOG_JSON : LOG_KEY_VALUE,
+    log_setup(level,
+              strcmp(plan->config->log_format, "json") == 0 ? LOG_JSON : LOG_KEY_VALUE,
               name);
     if (!budget_start()) buf_add_text(&fault, "no watchdog thread");
     else if (start(&w, &fault)) {
-        if (!control_send(plan->control, CONTROL_READY, plan->slot, plan->generation, "", -1))
+        if (!control_send(plan->control, CONTROL_READY, plan->slot, plan->generation, "",
+                          -1))
             drain(&w, ORPHAN_DRAIN_MS);
         uv_run(&w.rt.loop, UV_RUN_DEFAULT);
         stop(&w);
@@ -359,7 +364,8 @@ int worker_run(const struct worker_plan *plan)
     buf_add_byte(&fault, '\0');
     if (!control_send(plan->control, CONTROL_REFUSED, plan->slot, plan->generation,
                       fault.failed ? "out of memory" : fault.p, -1))
-        log_error("worker could not start", log_text("error", fault.failed ? "?" : fault.p));
+        log_error("worker could not start",
+                  log_text("error", fault.failed ? "?" : fault.p));
     log_flush_all();
     return 1;
 }

@@ -8,12 +8,12 @@
 struct worker_plan {
     const struct config *config;
     uint32_t slot;
-    int control;                  /* to the supervisor */
-    int listen_fd;                /* its own slot's socket */
-    int snapshot_fd;              /* the last good scripts */
+    int control;     /* to the supervisor */
+    int listen_fd;   /* its own slot's socket */
+    int snapshot_fd; /* the last good scripts */
     uint64_t generation;
     struct heartbeat *heartbeat;
-    const char *fault;            /* why the scripts on the disk do not load; "" */
+    const char *fault; /* why the scripts on the disk do not load; "" */
 };
 
 /* Serves until it is told to drain; returns the exit code of the process. */

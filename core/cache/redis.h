@@ -56,17 +56,21 @@ enum { REDIS_COMMANDS_MAX = 128 };
 struct redis_op {
     /* filled in by the asker */
     int command_count;
-    struct redis_reply **replies; /* room for command_count; the asker frees each */
-    int64_t timeout_ms;           /* 0: the client's */
+    struct redis_reply **replies; /* room for command_count; cleared by redis_submit();
+                                     what is in it afterwards, in on_done or after
+                                     redis_cancel(), is the asker's to free */
+    int64_t timeout_ms;           /* 0: the client's; more than silence_timeout is
+                                     as good as that */
     void (*on_done)(void *ctx, struct redis_op *op);
     void *ctx;
 
-    /* the client's, readable in on_done */
+    /* the client's: REDIS_WAITING until on_done */
     enum redis_outcome outcome;
 
     /* the client's own */
     struct list_node node;
     int answered;
+    enum redis_outcome decided; /* what on_done will be told */
     int64_t deadline_ms;
     void *slot; /* its place in the queue of replies */
 };
@@ -74,7 +78,12 @@ struct redis_op {
 struct redis;
 
 /* Sends the commands: op->command_count times argc and argv, flattened ('argv' has
- * argc[0] slices, then argc[1] ...).  The bytes are copied at once. */
+ * argc[0] slices, then argc[1] ...; each at least 1).  The bytes are copied at once.
+ *
+ * The connection is everybody's.  Commands that would change or block it, or have
+ * other than one reply (SUBSCRIBE, SELECT, AUTH, WATCH, BLPOP, CLIENT REPLY ...), and
+ * a MULTI whose EXEC or DISCARD is not in the same op, are not sent: the replies are
+ * REDIS_ERROR_TEXT. */
 void redis_submit(struct redis *r, struct redis_op *op, const int argc[],
                   const struct slice argv[]);
 
@@ -89,6 +98,8 @@ struct redis_subscription;
 MUST_CHECK struct redis_subscription *redis_subscribe(
     struct redis *r, struct slice channel,
     void (*on_message)(void *ctx, struct slice text), void *ctx);
+
+/* Frees it; also from inside its on_message, and after redis_close(). */
 void redis_unsubscribe(struct redis_subscription *s);
 
 /* ---- life ----------------------------------------------------------------------- */
@@ -113,6 +124,9 @@ MUST_CHECK struct redis *redis_new(uv_loop_t *loop,
                                    const struct redis_settings *settings);
 void redis_flush(struct redis *r); /* once per turn of the loop, before it waits */
 bool redis_up(const struct redis *r);
+
+/* What is under way is answered REDIS_LOST; then the client is freed, and on_closed
+ * comes from the loop.  No flush after on_closed. */
 void redis_close(struct redis *r, void (*on_closed)(void *ctx), void *ctx);
 
 struct redis_stats {

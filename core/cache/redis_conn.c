@@ -5,8 +5,13 @@
 #include "base/mem.h"
 #include "cache/redis_protocol.h"
 
+#ifdef OMADE_HOSTILE
+enum { READ_SIZE = 16 };
+#else
+enum { READ_SIZE = 64 << 10 };
+#endif
+
 enum {
-    READ_SIZE = 64 << 10,
     OUTPUT_KEPT = 1 << 20, /* an output buffer that has grown beyond is given back */
     REPLY_MAX = 64 << 20,  /* bytes that may come without being a whole reply */
     LOOK_AGAIN_MS = 20,
@@ -108,8 +113,8 @@ static void on_written(uv_write_t *write, int status)
 /* Lets libuv send 'writing' from 'offset' on. */
 static bool write_rest(struct redis_conn *conn, size_t offset)
 {
-    uv_buf_t rest = uv_buf_init(conn->writing.p + offset,
-                                (unsigned)(conn->writing.n - offset));
+    uv_buf_t rest =
+        uv_buf_init(conn->writing.p + offset, (unsigned)(conn->writing.n - offset));
     int status;
 
     conn->write.data = conn;
@@ -365,11 +370,12 @@ static void on_resolved(uv_getaddrinfo_t *resolve, int status, struct addrinfo *
 
     conn->resolving = false;
     conn->found = conn->next = found;
-    conn->holds--; /* may it be the last, then release() must see it */
     if (conn->state == CLOSED) {
-        conn->holds++;
         release(conn);
-    } else if (status < 0 || found == NULL) {
+        return;
+    }
+    conn->holds--; /* the timer's remains */
+    if (status < 0 || found == NULL) {
         lose(conn, status < 0 ? uv_strerror(status) : "the host has no address");
     } else {
         try_next(conn);

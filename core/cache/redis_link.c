@@ -43,16 +43,14 @@ static void lost(struct redis_link *link, const char *why)
     link->conn = NULL;
     link->ready = false;
     link->tried = true;
-    plan(link);
     link->events->on_lost(link->ctx, was_ready);
-    /* It may have been stopped by that, or told to wait otherwise. */
-    if (uv_is_active((uv_handle_t *)&link->again) && link->steady_wait != 0) plan(link);
+    plan(link);
 }
 
 static void attempt(struct redis_link *link)
 {
-    link->conn = redis_conn_open(link->loop, link->address, link->timeout, &conn_events,
-                                 link);
+    link->conn =
+        redis_conn_open(link->loop, link->address, link->timeout, &conn_events, link);
     if (link->conn == NULL) lost(link, "no memory");
 }
 

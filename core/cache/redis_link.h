@@ -12,8 +12,8 @@ struct redis_link_events {
     void (*on_ready)(void *ctx);
     void (*on_input)(void *ctx);
 
-    /* Also when a connection could not be made; 'was_ready' tells which.  The next
-     * attempt is planned afterwards. */
+    /* Also when a connection could not be made; 'was_ready' tells which.  It must not
+     * stop the link, but may set steady_wait: the next attempt is planned afterwards. */
     void (*on_lost)(void *ctx, bool was_ready);
 };
 

@@ -143,12 +143,11 @@ void redis_command_add(struct buf *b, int argc, const struct slice argv[])
 /* Commands that change the connection for everybody, block it, or get more or fewer
  * replies than one, after which every reply would go to a wrong asker. */
 static const char *const refused[] = {
-    "SUBSCRIBE",  "PSUBSCRIBE", "SSUBSCRIBE",   "UNSUBSCRIBE", "PUNSUBSCRIBE",
-    "MONITOR",    "HELLO",      "SUNSUBSCRIBE", "RESET",       "QUIT",
-    "SELECT",     "AUTH",       "SYNC",         "PSYNC",       "WATCH",
-    "BLPOP",      "BRPOP",      "BLMOVE",       "BRPOPLPUSH",  "BLMPOP",
-    "BZPOPMIN",   "BZPOPMAX",   "BZMPOP",       "WAIT",        "WAITAOF",
-    "REPLCONF",   "SHUTDOWN",   "FAILOVER",     "ASKING",      "READONLY",
+    "SUBSCRIBE",  "PSUBSCRIBE",   "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "MONITOR",
+    "HELLO",      "SUNSUBSCRIBE", "RESET",      "QUIT",        "SELECT",       "AUTH",
+    "SYNC",       "PSYNC",        "WATCH",      "BLPOP",       "BRPOP",        "BLMOVE",
+    "BRPOPLPUSH", "BLMPOP",       "BZPOPMIN",   "BZPOPMAX",    "BZMPOP",       "WAIT",
+    "WAITAOF",    "REPLCONF",     "SHUTDOWN",   "FAILOVER",    "ASKING",       "READONLY",
     "READWRITE",
 };
 
@@ -165,8 +164,7 @@ static bool blocks(int argc, const struct slice argv[])
     return false;
 }
 
-const char *redis_commands_refused(int count, const int argc[],
-                                   const struct slice argv[])
+const char *redis_commands_refused(int count, const int argc[], const struct slice argv[])
 {
     bool transaction = false;
 

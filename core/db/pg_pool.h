@@ -90,6 +90,7 @@ struct pg_pin {
 
     /* the pool's own */
     struct list_node node;
+    struct pg_pool *pool;
     struct pg_conn *conn;
     int64_t deadline_ms;
 };

@@ -8,9 +8,10 @@ static void ignore_notice(void *ctx, const PGresult *notice)
 
 PGconn *pg_session_open(const char *url)
 {
-    const char *const keys[] = { "dbname", "application_name", "client_encoding", "options",
-                                 "connect_timeout", NULL };
-    const char *const values[] = { url, "omade command", "UTF8", "-c TimeZone=UTC", "10", NULL };
+    const char *const keys[] = { "dbname",  "application_name", "client_encoding",
+                                 "options", "connect_timeout",  NULL };
+    const char *const values[] = { url, "omade command", "UTF8", "-c TimeZone=UTC", "10",
+                                   NULL };
     PGconn *session = PQconnectdbParams(keys, values, 1);
 
     if (session != NULL) PQsetNoticeReceiver(session, ignore_notice, NULL);

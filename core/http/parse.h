@@ -22,11 +22,11 @@
 #include "http/message.h"
 
 struct parse_limits {
-    size_t line_max;              /* request line: 8 KiB, else 414 */
-    size_t head_max;              /* all header lines: 16 KiB, else 431 */
-    size_t header_max;            /* 100 lines (HEADERS_MAX), else 431 */
-    size_t chunk_extension_max;   /* 1 KiB in total */
-    size_t trailer_max;           /* 4 KiB in total, dropped */
+    size_t line_max;            /* request line: 8 KiB, else 414 */
+    size_t head_max;            /* all header lines: 16 KiB, else 431 */
+    size_t header_max;          /* 100 lines (HEADERS_MAX), else 431 */
+    size_t chunk_extension_max; /* 1 KiB in total */
+    size_t trailer_max;         /* 4 KiB in total, dropped */
 };
 
 extern const struct parse_limits parse_default_limits;
@@ -38,28 +38,32 @@ struct parse {
     const struct parse_limits *limits;
 
     /* after PARSE_HEAD */
-    int64_t body_limit;           /* the caller's; checked against Content-Length at the
+    int64_t body_limit;     /* the caller's; checked against Content-Length at the
                                      next feed, and while counting: 413 */
-    int64_t content_length;       /* -1 when chunked */
-    bool expect_continue;         /* the client waits for 100 Continue */
+    int64_t content_length; /* -1 when chunked */
+    bool expect_continue;   /* the client waits for 100 Continue */
 
-    struct slice data;            /* PARSE_DATA */
+    struct slice data; /* PARSE_DATA */
 
-    int status;                   /* PARSE_BAD */
+    int status; /* PARSE_BAD */
     const char *code, *message;
 
     /* its own */
-    struct buf head;              /* an incomplete head; empty between requests */
+    struct buf head; /* an incomplete head; empty between requests */
     llhttp_t llhttp;
     int state;
     int64_t body_bytes;
     size_t extension_bytes, trailer_bytes;
     struct slice header_name;
-    char tail[2];                 /* the last bytes of a chunked body */
+    char tail[2]; /* the last bytes of a chunked body's framing */
+    bool skipped; /* an empty line in front of the request */
+    bool in_data; /* inside of a chunk */
+    bool message_complete;
 };
 
 /* Starts with the next request, whose arena takes the head's bytes. */
-void parse_begin(struct parse *p, struct request *request, const struct parse_limits *limits);
+void parse_begin(struct parse *p, struct request *request,
+                 const struct parse_limits *limits);
 
 MUST_CHECK enum parse_result parse_feed(struct parse *p, const char *bytes, size_t n,
                                         size_t *used);

@@ -44,7 +44,7 @@ static int write_line(lua_State *L, enum log_level level)
         while (n < FIELDS_MAX && lua_next(L, 2)) {
             fields[n] = field_of(L, luaL_checkstring(L, -2));
             n++;
-            lua_pushvalue(L, -2);    /* the pair stays below; its key goes on */
+            lua_pushvalue(L, -2); /* the pair stays below; its key goes on */
         }
     }
     log_write(level, event, fields);
@@ -78,7 +78,8 @@ static int uuid_v4(lua_State *L)
     unsigned char b[16];
     char text[36], *p = text;
 
-    if (getrandom(b, sizeof b, 0) != (ssize_t)sizeof b) return luaL_error(L, "no randomness");
+    if (getrandom(b, sizeof b, 0) != (ssize_t)sizeof b)
+        return luaL_error(L, "no randomness");
     b[6] = (unsigned char)((b[6] & 0x0f) | 0x40);
     b[8] = (unsigned char)((b[8] & 0x3f) | 0x80);
     for (int i = 0; i < 16; i++) {
@@ -98,7 +99,8 @@ static bool is_uuid(struct slice s)
         bool dash = i == 8 || i == 13 || i == 18 || i == 23;
 
         if (dash ? c != '-'
-                 : !((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F')))
+                 : !((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f') ||
+                     (c >= 'A' && c <= 'F')))
             return false;
     }
     return true;

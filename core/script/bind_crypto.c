@@ -56,10 +56,12 @@ static int crypto_hmac(lua_State *L)
     unsigned char digest[EVP_MAX_MD_SIZE];
     unsigned int n = 0;
     size_t key_n, size;
-    const char *key = luaL_checklstring(L, 1, &key_n), *text = luaL_checklstring(L, 2, &size);
+    const char *key = luaL_checklstring(L, 1, &key_n),
+               *text = luaL_checklstring(L, 2, &size);
 
     luaL_argcheck(L, key_n < 65536, 1, "the key is too long");
-    if (HMAC(EVP_sha256(), key, (int)key_n, (const unsigned char *)text, size, digest, &n) == NULL)
+    if (HMAC(EVP_sha256(), key, (int)key_n, (const unsigned char *)text, size, digest,
+             &n) == NULL)
         return luaL_error(L, "crypto.hmac_sha256 failed");
     push_hex(L, digest, n);
     return 1;
@@ -109,10 +111,10 @@ static int crypto_token(lua_State *L)
 /* ---- bcrypt, off the loop --------------------------------------------------------------- */
 
 struct hashing {
-    struct list_node node;             /* waiting */
+    struct list_node node; /* waiting */
     uv_work_t work;
     struct crypto_queue *queue;
-    struct task *task;                 /* NULL: nobody waits any more */
+    struct task *task; /* NULL: nobody waits any more */
     uint32_t ticket;
     bool verify, ok;
     char password[BCRYPT_BYTES + 1], setting[CRYPT_OUTPUT_SIZE], hash[CRYPT_OUTPUT_SIZE];
@@ -152,7 +154,7 @@ static void work_done(uv_work_t *request, int status)
 
     h->ok = h->ok && status == 0;
     queue->running--;
-    if (h->task != NULL) task_wake(h->task, h->ticket);    /* the finish frees it */
+    if (h->task != NULL) task_wake(h->task, h->ticket); /* the finish frees it */
     else hash_free(h);
     start_more(queue);
 }
@@ -174,7 +176,7 @@ static void hash_cancel(void *ctx)
     struct hashing *h = ctx;
 
     h->task = NULL;
-    if (!list_on(&h->node)) return;                        /* it runs: freed when done */
+    if (!list_on(&h->node)) return; /* it runs: freed when done */
     list_remove(&h->node);
     hash_free(h);
 }
@@ -185,7 +187,7 @@ static int hash_finish(lua_State *L, int status, lua_KContext ctx)
     bool ok;
 
     (void)status;
-    task_resumed(L);                                       /* killed: cancel cut it off */
+    task_resumed(L); /* killed: cancel cut it off */
     ok = h->ok;
     if (h->verify) {
         lua_pushboolean(L, ok && strlen(h->hash) == strlen(h->setting) &&
@@ -233,7 +235,8 @@ static void set_password(lua_State *L, struct hashing *h, const char *password, 
         hash_free(h);
         luaL_error(L, "the password could not be hashed");
     }
-    for (unsigned int i = 0; i < 32; i++) snprintf(h->password + 2 * i, 3, "%02x", digest[i]);
+    for (unsigned int i = 0; i < 32; i++)
+        snprintf(h->password + 2 * i, 3, "%02x", digest[i]);
 }
 
 static int hash_start(lua_State *L, const char *name, bool verify, const char *setting)
@@ -272,7 +275,8 @@ static int crypto_bcrypt(lua_State *L)
     char setting[CRYPT_GENSALT_OUTPUT_SIZE];
 
     luaL_argcheck(L, cost >= COST_LEAST && cost <= COST_MOST, 2, "4 to 15");
-    if (crypt_gensalt_rn("$2b$", (unsigned long)cost, NULL, 0, setting, sizeof setting) == NULL)
+    if (crypt_gensalt_rn("$2b$", (unsigned long)cost, NULL, 0, setting, sizeof setting) ==
+        NULL)
         return luaL_error(L, "no randomness");
     return hash_start(L, "crypto.bcrypt", false, setting);
 }
@@ -286,8 +290,9 @@ static int crypto_verify(lua_State *L)
 int luaopen_omade_crypto(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        { "sha256", crypto_sha256 }, { "hmac_sha256", crypto_hmac }, { "equal", crypto_equal },
-        { "random", crypto_random }, { "token", crypto_token },      { "bcrypt", crypto_bcrypt },
+        { "sha256", crypto_sha256 }, { "hmac_sha256", crypto_hmac },
+        { "equal", crypto_equal },   { "random", crypto_random },
+        { "token", crypto_token },   { "bcrypt", crypto_bcrypt },
         { "verify", crypto_verify }, { NULL, NULL },
     };
 

@@ -85,9 +85,9 @@ static int files_is_terminal(lua_State *L)
 static int open_module(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        { "home", files_home },   { "read", files_read },
-        { "list", files_list },   { "print", files_print },
-        { "warn", files_warn },   { "is_terminal", files_is_terminal },
+        { "home", files_home }, { "read", files_read },
+        { "list", files_list }, { "print", files_print },
+        { "warn", files_warn }, { "is_terminal", files_is_terminal },
         { NULL, NULL },
     };
 

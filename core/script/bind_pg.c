@@ -9,6 +9,7 @@
 #include "db/pg_json.h"
 #include "script/bind_bytes.h"
 #include "script/bind_json.h"
+#include "script/bind_subscription.h"
 #include "script/fail.h"
 #include "script/pg_values.h"
 #include "script/vm.h"
@@ -18,7 +19,9 @@
 /* How a statement's result comes back. */
 enum shape { SHAPE_ROW, SHAPE_ROWS, SHAPE_EXEC, SHAPE_JSON, SHAPE_JSON_ROW };
 
-static const char *const shape_names[] = { "row", "rows", "exec", "json", "json_row", NULL };
+static const char *const shape_names[] = {
+    "row", "rows", "exec", "json", "json_row", NULL
+};
 static const char *const call_names[] = { "db.row", "db.rows", "db.exec", "db.json",
                                           "db.json_row" };
 
@@ -35,12 +38,12 @@ struct call {
     struct task *task;
     uint32_t ticket;
     int op_count, waiting;
-    bool list;                            /* db.batch, db.all: a list of results */
-    struct task_identity identity;        /* the values of SET_CONTEXT */
+    bool list;                     /* db.batch, db.all: a list of results */
+    struct task_identity identity; /* the values of SET_CONTEXT */
     const char *context[3];
     struct pg_op *ops;
-    struct pg_statement *statements;      /* of all ops, prefixes included */
-    enum shape *shapes;                   /* one per statement */
+    struct pg_statement *statements; /* of all ops, prefixes included */
+    enum shape *shapes;              /* one per statement */
     int statement_count;
 };
 
@@ -51,7 +54,8 @@ static size_t align(size_t n) { return (n + 15) & ~(size_t)15; }
 /* One block for a call of 'ops' operations, 'statements' and 'values'. */
 static struct call *call_push(lua_State *L, int ops, int statements)
 {
-    size_t head = align(sizeof(struct call)), ops_n = align((size_t)ops * sizeof(struct pg_op));
+    size_t head = align(sizeof(struct call)),
+           ops_n = align((size_t)ops * sizeof(struct pg_op));
     size_t statements_n = align((size_t)statements * sizeof(struct pg_statement));
     size_t size = head + ops_n + statements_n + (size_t)statements * sizeof(enum shape);
     char *block = lua_newuserdatauv(L, size, 1);
@@ -81,7 +85,8 @@ static int call_gc(lua_State *L)
 
 static bool has_context(const struct task_identity *identity)
 {
-    return *identity->user_id != '\0' || *identity->role != '\0' || *identity->order_id != '\0';
+    return *identity->user_id != '\0' || *identity->role != '\0' ||
+           *identity->order_id != '\0';
 }
 
 /* BEGIN for the first statement of a transaction, and who asks. */
@@ -100,7 +105,8 @@ static int add_prefix(struct call *call, struct pg_statement *first)
     int n = 0;
 
     if (tx != NULL && tx->begun) return 0;
-    if (tx != NULL) first[n++] = (struct pg_statement){ .sql = { BEGIN, sizeof BEGIN - 1 } };
+    if (tx != NULL)
+        first[n++] = (struct pg_statement){ .sql = { BEGIN, sizeof BEGIN - 1 } };
     if (!has_context(task_identity(call->task))) return n;
     call->identity = *task_identity(call->task);
     call->context[0] = call->identity.user_id;
@@ -186,7 +192,7 @@ static void push_result(lua_State *L, struct call *call, const struct pg_stateme
         else push_json(L, call, s->result, true);
         break;
     case SHAPE_EXEC:
-        lua_pushinteger(L, strtoll(PQcmdTuples(s->result), NULL, 10));    /* "" is 0 */
+        lua_pushinteger(L, strtoll(PQcmdTuples(s->result), NULL, 10)); /* "" is 0 */
         break;
     }
 }
@@ -208,7 +214,7 @@ static void push_list(lua_State *L, struct call *call)
 
     lua_newtable(L);
     for (int i = 0; i < call->statement_count; i++) {
-        if (call->shapes[i] == (enum shape)-1) continue;    /* a prefix */
+        if (call->shapes[i] == (enum shape) - 1) continue; /* a prefix */
         push_result(L, call, &call->statements[i], call->shapes[i]);
         if (lua_isnil(L, -1)) {
             lua_pop(L, 1);
@@ -229,7 +235,9 @@ static int call_finish(lua_State *L, int status, lua_KContext ctx)
     raise_first_failure(L, call);
     if (tx != NULL) tx->done_once = true;
     if (call->list) push_list(L, call);
-    else push_result(L, call, last_statement(&call->ops[0]), call->shapes[call->statement_count - 1]);
+    else
+        push_result(L, call, last_statement(&call->ops[0]),
+                    call->shapes[call->statement_count - 1]);
     call_clear(call);
     return 1;
 }
@@ -302,7 +310,8 @@ static void read_entry(lua_State *L, struct call *call, int at, lua_Integer i)
     lua_getfield(L, entry, "n");
     count = lua_isnil(L, -1) ? (int)luaL_len(L, entry) : (int)luaL_checkinteger(L, -1);
     lua_pop(L, 1);
-    luaL_argcheck(L, count >= 1 && count <= 1000, 1, "each entry is {sql, parameter, ...}");
+    luaL_argcheck(L, count >= 1 && count <= 1000, 1,
+                  "each entry is {sql, parameter, ...}");
     lua_getfield(L, entry, "as");
     call->shapes[at] = (enum shape)luaL_checkoption(L, -1, "rows", shape_names);
     lua_pop(L, 1);
@@ -333,7 +342,7 @@ static int db_batch(lua_State *L)
     call->task = task;
     call->list = true;
     first = add_prefix(call, call->statements);
-    for (int i = 0; i < first; i++) call->shapes[i] = (enum shape)-1;
+    for (int i = 0; i < first; i++) call->shapes[i] = (enum shape) - 1;
     for (int i = 0; i < count; i++) read_entry(L, call, first + i, i + 1);
     call->statement_count = first + count;
     call->op_count = 1;
@@ -357,7 +366,7 @@ static int db_all(lua_State *L)
     for (int i = 0; i < count; i++) {
         int prefixes = add_prefix(call, call->statements + at);
 
-        for (int k = 0; k < prefixes; k++) call->shapes[at + k] = (enum shape)-1;
+        for (int k = 0; k < prefixes; k++) call->shapes[at + k] = (enum shape) - 1;
         read_entry(L, call, at + prefixes, i + 1);
         call->ops[i].statements = call->statements + at;
         call->ops[i].statement_count = prefixes + 1;
@@ -433,9 +442,16 @@ static int db_as(lua_State *L)
 int luaopen_omade_db(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        { "row", db_row },     { "rows", db_rows },   { "exec", db_exec },
-        { "json", db_json },   { "json_row", db_json_row }, { "batch", db_batch },
-        { "all", db_all },     { "as", db_as },       { "transaction", pg_transaction_call },
+        { "row", db_row },
+        { "rows", db_rows },
+        { "exec", db_exec },
+        { "json", db_json },
+        { "json_row", db_json_row },
+        { "batch", db_batch },
+        { "all", db_all },
+        { "as", db_as },
+        { "transaction", pg_transaction_call },
+        { "listen", subscription_listen },
         { NULL, NULL },
     };
 

@@ -16,13 +16,13 @@ struct pg_transaction {
     struct pg_pin pin;
     struct task *task;
     uint32_t ticket;
-    bool open;              /* the pin is held, or waited for */
-    bool begun;             /* BEGIN was sent */
-    bool done_once;         /* a statement of the function was answered */
+    bool open;      /* the pin is held, or waited for */
+    bool begun;     /* BEGIN was sent */
+    bool done_once; /* a statement of the function was answered */
     int attempt;
 };
 
-int pg_transaction_call(lua_State *L);       /* db.transaction(fn) */
-void pg_transaction_open(lua_State *L);      /* makes the metatable */
+int pg_transaction_call(lua_State *L);  /* db.transaction(fn) */
+void pg_transaction_open(lua_State *L); /* makes the metatable */
 
 #endif

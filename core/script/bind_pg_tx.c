@@ -35,7 +35,7 @@ static int transaction_gc(lua_State *L)
 {
     struct pg_transaction *tx = lua_touserdata(L, 1);
 
-    if (tx->open) pg_unpin(&tx->pin);    /* the task may be gone: not through release() */
+    if (tx->open) pg_unpin(&tx->pin); /* the task may be gone: not through release() */
     tx->open = false;
     return 0;
 }
@@ -83,8 +83,8 @@ static int retry(lua_State *L, struct pg_transaction *tx)
 
     release(tx);
     lua_settop(L, 2);
-    return time_pause(L, "db.transaction", pause / 2 + time_jitter(pause), (lua_KContext)tx,
-                      retry_finish);
+    return time_pause(L, "db.transaction", pause / 2 + time_jitter(pause),
+                      (lua_KContext)tx, retry_finish);
 }
 
 /* ---- commit -------------------------------------------------------------------------- */
@@ -130,8 +130,9 @@ static int commit_finish(lua_State *L, int status, lua_KContext ctx)
     PQclear(commit->statement.result);
     release(tx);
     if (!committed)
-        return luaL_error(L, "the transaction was rolled back: a statement in it had failed, "
-                             "and its error was caught");
+        return luaL_error(
+            L, "the transaction was rolled back: a statement in it had failed, "
+               "and its error was caught");
     lua_pop(L, 1);
     return lua_gettop(L) - 2;
 }

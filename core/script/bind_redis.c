@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "cache/redis.h"
 #include "script/bind_bytes.h"
+#include "script/bind_subscription.h"
 #include "script/fail.h"
 #include "script/task.h"
 #include "script/vm.h"
@@ -20,8 +21,8 @@ struct call {
     struct redis_op op;
     struct task *task;
     uint32_t ticket;
-    bool list;                        /* redis.pipeline: a list of results */
-    bool raw;                         /* a string comes as bytes: redis.get_bytes */
+    bool list; /* redis.pipeline: a list of results */
+    bool raw;  /* a string comes as bytes: redis.get_bytes */
     struct redis_reply *replies[];
 };
 
@@ -218,7 +219,10 @@ static int command(lua_State *L, const char *name, const char *word, int first, 
 
 static int f_call(lua_State *L) { return command(L, "redis.call", NULL, 1, false); }
 static int f_get(lua_State *L) { return command(L, "redis.get", "GET", 1, false); }
-static int f_get_bytes(lua_State *L) { return command(L, "redis.get_bytes", "GET", 1, true); }
+static int f_get_bytes(lua_State *L)
+{
+    return command(L, "redis.get_bytes", "GET", 1, true);
+}
 static int f_del(lua_State *L) { return command(L, "redis.del", "DEL", 1, false); }
 
 /* redis.set(key, value [, seconds]) */
@@ -274,7 +278,8 @@ static int f_pipeline(lua_State *L)
         lua_geti(L, 1, i + 1);
         luaL_checktype(L, -1, LUA_TTABLE);
         argc[i] = (int)luaL_len(L, -1);
-        luaL_argcheck(L, argc[i] >= 1 && argc[i] <= ARGUMENTS_MAX, 1, "1 to 1,000 arguments");
+        luaL_argcheck(L, argc[i] >= 1 && argc[i] <= ARGUMENTS_MAX, 1,
+                      "1 to 1,000 arguments");
         total += argc[i];
         luaL_checkstack(L, argc[i] + 8, "too many arguments");
         for (int k = 1; k <= argc[i]; k++) lua_geti(L, -k, k);
@@ -290,9 +295,10 @@ static int f_pipeline(lua_State *L)
 int luaopen_omade_redis(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        { "call", f_call },     { "get", f_get },           { "get_bytes", f_get_bytes },
-        { "set", f_set },       { "del", f_del },           { "eval", f_eval },
-        { "pipeline", f_pipeline }, { NULL, NULL },
+        { "call", f_call },         { "get", f_get }, { "get_bytes", f_get_bytes },
+        { "set", f_set },           { "del", f_del }, { "eval", f_eval },
+        { "pipeline", f_pipeline }, { "subscribe", subscription_redis },
+        { NULL, NULL },
     };
 
     luaL_newmetatable(L, CALL_TYPE);

@@ -67,7 +67,8 @@ static int finish(lua_State *L, PGresult *result)
 {
     ExecStatusType status = PQresultStatus(result);
 
-    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK || status == PGRES_EMPTY_QUERY) {
+    if (status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK ||
+        status == PGRES_EMPTY_QUERY) {
         push_rows(L, result);
         PQclear(result);
         return 1;
@@ -75,7 +76,8 @@ static int finish(lua_State *L, PGresult *result)
     const char *message = PQresultErrorMessage(result);
     lua_pushlstring(L, message, strcspn(message, "\n"));
     const char *position = PQresultErrorField(result, PG_DIAG_STATEMENT_POSITION);
-    if (position != NULL) lua_pushfstring(L, "%s (at character %s)", lua_tostring(L, -1), position);
+    if (position != NULL)
+        lua_pushfstring(L, "%s (at character %s)", lua_tostring(L, -1), position);
     PQclear(result);
     lua_pushnil(L);
     lua_insert(L, -2);

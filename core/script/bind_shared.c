@@ -15,9 +15,9 @@ enum kind { KIND_TEXT, KIND_INTEGER, KIND_BOOLEAN };
 struct entry {
     struct entry *next;
     enum kind kind;
-    int64_t number;              /* integer, boolean */
+    int64_t number; /* integer, boolean */
     size_t key_n, text_n;
-    char bytes[];                /* the key, then the text */
+    char bytes[]; /* the key, then the text */
 };
 
 struct shared {
@@ -58,7 +58,8 @@ static struct entry **find(struct shared *shared, struct slice key)
     uint32_t hash = 2166136261u;
     struct entry **at;
 
-    for (size_t i = 0; i < key.n; i++) hash = (hash ^ (unsigned char)key.p[i]) * 16777619u;
+    for (size_t i = 0; i < key.n; i++)
+        hash = (hash ^ (unsigned char)key.p[i]) * 16777619u;
     at = &shared->buckets[hash % BUCKETS];
     while (*at != NULL && !slice_equal((struct slice){ (*at)->bytes, (*at)->key_n }, key))
         at = &(*at)->next;
@@ -101,8 +102,8 @@ static int shared_get(lua_State *L)
     return 1;
 }
 
-static struct entry *make(lua_State *L, struct shared *shared, struct slice key, enum kind kind,
-                          int64_t number, struct slice text)
+static struct entry *make(lua_State *L, struct shared *shared, struct slice key,
+                          enum kind kind, int64_t number, struct slice text)
 {
     struct entry *e;
 
@@ -160,7 +161,8 @@ static int shared_incr(lua_State *L)
     int64_t by = luaL_optinteger(L, 2, 1);
     struct entry **at = find(shared, key);
 
-    if (*at == NULL) put(shared, make(L, shared, key, KIND_INTEGER, 0, (struct slice){ 0 }));
+    if (*at == NULL)
+        put(shared, make(L, shared, key, KIND_INTEGER, 0, (struct slice){ 0 }));
     at = find(shared, key);
     if ((*at)->kind != KIND_INTEGER) return luaL_error(L, "shared.incr: not an integer");
     if (__builtin_add_overflow((*at)->number, by, &(*at)->number))

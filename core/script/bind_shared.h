@@ -11,7 +11,7 @@
 struct shared;
 
 MUST_CHECK struct shared *shared_new(size_t byte_max);
-void shared_free(struct shared *shared);    /* may be NULL */
+void shared_free(struct shared *shared); /* may be NULL */
 
 int luaopen_omade_shared(lua_State *L);
 

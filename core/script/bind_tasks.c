@@ -15,12 +15,12 @@ enum { CHILDREN_MAX = 64, SPAWNED_MAX = 1000 };
 /* A userdata on the parent's stack.  Children store their result (or error) in its
  * user value, a table, under their number. */
 struct group {
-    struct task *parent;             /* NULL: it does not wait any more */
+    struct task *parent; /* NULL: it does not wait any more */
     uint32_t ticket;
     int left, count;
-    int failed;                      /* number of the first child that failed; 0: none */
+    int failed; /* number of the first child that failed; 0: none */
     lua_State *L;
-    int ref;                         /* keeps the group alive while children run */
+    int ref; /* keeps the group alive while children run */
     struct task *children[CHILDREN_MAX];
 };
 
@@ -118,7 +118,8 @@ static int all_finish(lua_State *L, int status, lua_KContext ctx)
     results = lua_gettop(L);
     if (group->failed != 0) {
         if (lua_rawgeti(L, results, group->failed) == LUA_TNIL)
-            return luaL_error(L, "all: function %d was ended: too much CPU time or memory",
+            return luaL_error(L,
+                              "all: function %d was ended: too much CPU time or memory",
                               group->failed);
         return lua_error(L);
     }
@@ -217,10 +218,10 @@ int tasks_spawn(lua_State *L)
 
 /* ---- every: declared while scripts load ---------------------------------------------- */
 
-static const char JOBS[] = "omade.jobs";    /* registry: name -> {seconds, fn, where} */
+static const char JOBS[] = "omade.jobs"; /* registry: name -> {seconds, fn, where} */
 
 struct job {
-    struct list_node node;           /* env->jobs */
+    struct list_node node; /* env->jobs */
     uv_timer_t timer;
     struct script_env *env;
     char *name;
@@ -234,7 +235,8 @@ int tasks_every(lua_State *L)
     static const char *const places[] = { "cluster", "worker", NULL };
     double seconds = luaL_checknumber(L, 1);
 
-    luaL_argcheck(L, seconds >= 0.05 && seconds <= 86400 * 31, 1, "0.05 seconds to 31 days");
+    luaL_argcheck(L, seconds >= 0.05 && seconds <= 86400 * 31, 1,
+                  "0.05 seconds to 31 days");
     luaL_checkstring(L, 2);
     luaL_checktype(L, 3, LUA_TFUNCTION);
     if (!vm_of(L)->loading)
@@ -303,7 +305,7 @@ static void on_due(uv_timer_t *timer)
     };
     struct task *task;
 
-    if (job->running) return;                   /* the last run goes on: skip this one */
+    if (job->running) return; /* the last run goes on: skip this one */
     task = task_new(vm, &plan);
     if (task == NULL) return;
     job->running = true;

@@ -6,9 +6,9 @@
 
 #include "script/vm.h"
 
-int tasks_all(lua_State *L);         /* all(fn, fn, ...) */
-int tasks_spawn(lua_State *L);       /* spawn(fn) */
-int tasks_every(lua_State *L);       /* every(seconds, name, fn [, {where=}]) */
+int tasks_all(lua_State *L);   /* all(fn, fn, ...) */
+int tasks_spawn(lua_State *L); /* spawn(fn) */
+int tasks_every(lua_State *L); /* every(seconds, name, fn [, {where=}]) */
 
 /* The jobs that the scripts of 'vm' declared take the place of those of the generation
  * before: by name, without resetting the clocks of those that stay. */

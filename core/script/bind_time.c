@@ -128,7 +128,8 @@ static bool read_date(const char *p, struct tm *tm)
 {
     int year = digits(p, 4), month = digits(p + 5, 2), day = digits(p + 8, 2);
 
-    if (p[4] != '-' || p[7] != '-' || year < 1 || month < 1 || month > 12 || day < 1) return false;
+    if (p[4] != '-' || p[7] != '-' || year < 1 || month < 1 || month > 12 || day < 1)
+        return false;
     if (day > days_of_month(year, month)) return false;
     *tm = (struct tm){ .tm_year = year - 1900, .tm_mon = month - 1, .tm_mday = day };
     return true;
@@ -170,8 +171,9 @@ static int time_parse(lua_State *L)
         hour = digits(p + 11, 2);
         minute = digits(p + 14, 2);
         second = digits(p + 17, 2);
-        if (p[13] != ':' || p[16] != ':' || hour < 0 || hour > 23 || minute < 0 || minute > 59 ||
-            second < 0 || second > 60 || !read_rest(p + 19, &fraction, &offset))
+        if (p[13] != ':' || p[16] != ':' || hour < 0 || hour > 23 || minute < 0 ||
+            minute > 59 || second < 0 || second > 60 ||
+            !read_rest(p + 19, &fraction, &offset))
             return 1;
         tm.tm_hour = hour;
         tm.tm_min = minute;

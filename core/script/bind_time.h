@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 int luaopen_omade_time(lua_State *L);
-int time_sleep(lua_State *L);                 /* sleep(seconds) */
+int time_sleep(lua_State *L); /* sleep(seconds) */
 
 /* Suspends the running task for 'ms', then goes on in 'finish' with 'ctx'.  A binding
  * ends with `return time_pause(...)`. */

@@ -9,13 +9,16 @@
 
 #include "base/clock.h"
 
-enum { LOOK_EVERY_MS = 5, SIGNAL = SIGURG };    /* ignored by default, so a late one is harmless */
+enum {
+    LOOK_EVERY_MS = 5,
+    SIGNAL = SIGURG
+}; /* ignored by default, so a late one is harmless */
 
 /* Written by the loop thread, read by its own signal handler and the watchdog. */
 static struct {
     lua_State *volatile running;
     lua_Hook on_expired;
-    atomic_llong ends_ns;                       /* loop thread's CPU clock; 0: no stretch */
+    atomic_llong ends_ns; /* loop thread's CPU clock; 0: no stretch */
     int64_t began_ns;
     volatile sig_atomic_t expired;
     pthread_t loop_thread, watchdog;
@@ -116,7 +119,7 @@ bool budget_start(void)
     if (sigaction(SIGNAL, &action, NULL) != 0) return false;
     atomic_store(&now.stop, false);
 
-    sigfillset(&all);                           /* every signal is for other threads */
+    sigfillset(&all); /* every signal is for other threads */
     if (pthread_sigmask(SIG_SETMASK, &all, &before) != 0) return false;
     failed = pthread_create(&now.watchdog, NULL, watch, NULL);
     if (pthread_sigmask(SIG_SETMASK, &before, NULL) != 0 || failed != 0) return false;

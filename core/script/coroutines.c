@@ -53,7 +53,8 @@ static int safe_xpcall(lua_State *L)
     lua_pushboolean(L, 1);
     lua_pushvalue(L, 1);
     lua_rotate(L, 3, 2);
-    return call_finish(L, lua_pcallk(L, arguments - 2, LUA_MULTRET, 2, 2, call_finish), 2);
+    return call_finish(L, lua_pcallk(L, arguments - 2, LUA_MULTRET, 2, 2, call_finish),
+                       2);
 }
 
 /* ---- coroutines of scripts ----------------------------------------------------- */
@@ -161,7 +162,8 @@ static int wrap_call(lua_State *L)
 
     if (results >= 0) return results;
     int status = lua_status(co);
-    if (status != LUA_OK && status != LUA_YIELD && !close_coroutine(L, co)) lua_remove(L, -2);
+    if (status != LUA_OK && status != LUA_YIELD && !close_coroutine(L, co))
+        lua_remove(L, -2);
     if (lua_type(L, -1) == LUA_TSTRING) {
         luaL_where(L, 1);
         lua_insert(L, -2);
@@ -222,10 +224,14 @@ static int safe_close(lua_State *L)
 void coroutines_install(lua_State *L)
 {
     static const luaL_Reg library[] = {
-        { "create", safe_create },   { "resume", safe_resume },
-        { "wrap", safe_wrap },       { "yield", safe_yield },
-        { "status", safe_status },   { "isyieldable", safe_isyieldable },
-        { "running", safe_running }, { "close", safe_close },
+        { "create", safe_create },
+        { "resume", safe_resume },
+        { "wrap", safe_wrap },
+        { "yield", safe_yield },
+        { "status", safe_status },
+        { "isyieldable", safe_isyieldable },
+        { "running", safe_running },
+        { "close", safe_close },
         { NULL, NULL },
     };
 

@@ -10,15 +10,24 @@ const char *fail_code(int status)
         int status;
         const char *code;
     } codes[] = {
-        { 400, "BAD_REQUEST" },        { 401, "UNAUTHENTICATED" },
-        { 403, "FORBIDDEN" },          { 404, "NOT_FOUND" },
-        { 405, "METHOD_NOT_ALLOWED" }, { 408, "REQUEST_TIMEOUT" },
-        { 409, "CONFLICT" },           { 413, "PAYLOAD_TOO_LARGE" },
-        { 414, "URI_TOO_LONG" },       { 415, "UNSUPPORTED_MEDIA_TYPE" },
-        { 417, "EXPECTATION_FAILED" }, { 422, "UNPROCESSABLE" },
-        { 429, "RATE_LIMITED" },       { 431, "HEADERS_TOO_LARGE" },
-        { 501, "NOT_IMPLEMENTED" },    { 503, "UNAVAILABLE" },
-        { 504, "TIMEOUT" },            { 505, "HTTP_VERSION_NOT_SUPPORTED" },
+        { 400, "BAD_REQUEST" },
+        { 401, "UNAUTHENTICATED" },
+        { 403, "FORBIDDEN" },
+        { 404, "NOT_FOUND" },
+        { 405, "METHOD_NOT_ALLOWED" },
+        { 408, "REQUEST_TIMEOUT" },
+        { 409, "CONFLICT" },
+        { 413, "PAYLOAD_TOO_LARGE" },
+        { 414, "URI_TOO_LONG" },
+        { 415, "UNSUPPORTED_MEDIA_TYPE" },
+        { 417, "EXPECTATION_FAILED" },
+        { 422, "UNPROCESSABLE" },
+        { 429, "RATE_LIMITED" },
+        { 431, "HEADERS_TOO_LARGE" },
+        { 501, "NOT_IMPLEMENTED" },
+        { 503, "UNAVAILABLE" },
+        { 504, "TIMEOUT" },
+        { 505, "HTTP_VERSION_NOT_SUPPORTED" },
         { 507, "STORAGE_FULL" },
     };
 

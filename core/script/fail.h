@@ -12,7 +12,7 @@
 
 #define FAIL_TYPE "omade.fail"
 
-void fail_open(lua_State *L);                       /* makes the metatable */
+void fail_open(lua_State *L); /* makes the metatable */
 
 /* Pushes one; 'detail' may be NULL. */
 void fail_push(lua_State *L, int status, const char *code, const char *message,

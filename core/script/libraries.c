@@ -6,6 +6,7 @@
 #include "script/bind_core.h"
 #include "script/bind_crypto.h"
 #include "script/bind_decimal.h"
+#include "script/bind_http.h"
 #include "script/bind_json.h"
 #include "script/bind_money.h"
 #include "script/bind_pg.h"
@@ -25,6 +26,7 @@ static void open_natives(lua_State *L)
         { "omade.core.db", luaopen_omade_db },
         { "omade.core.decimal", luaopen_omade_decimal },
         { "omade.core.engine", luaopen_omade_engine },
+        { "omade.core.http", luaopen_omade_http },
         { "omade.core.json", luaopen_omade_json },
         { "omade.core.log", luaopen_omade_log },
         { "omade.core.money", luaopen_omade_money },

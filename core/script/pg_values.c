@@ -62,7 +62,8 @@ const char *pg_value_text(lua_State *L, int at)
     default: break;
     }
     if (json_is_null(L, at)) return NULL;
-    if (money_test(L, at, NULL) || decimal_test(L, at, &digits) || bytes_test(L, at) != NULL) {
+    if (money_test(L, at, NULL) || decimal_test(L, at, &digits) ||
+        bytes_test(L, at) != NULL) {
         luaL_tolstring(L, at, NULL);
         lua_replace(L, at);
         return text_of(L, at);
@@ -75,7 +76,7 @@ const char *pg_value_text(lua_State *L, int at)
 
 static void push_buffer(lua_State *L, struct buf *b)
 {
-    struct bytes *owned = bytes_push_empty(L);    /* frees the buffer if pushing raises */
+    struct bytes *owned = bytes_push_empty(L); /* frees the buffer if pushing raises */
 
     *owned = (struct bytes){ { b->p, b->n }, mem_free, b->p, false };
     lua_pushlstring(L, b->p, b->n);
@@ -85,7 +86,7 @@ static void push_buffer(lua_State *L, struct buf *b)
 static void push_timestamp(lua_State *L, struct slice text)
 {
     char space[64];
-    struct buf b = { space, 0, sizeof space, false };    /* long enough: never grows */
+    struct buf b = { space, 0, sizeof space, false }; /* long enough: never grows */
 
     if (text.n < 40 && pg_text_timestamp(&b, text)) lua_pushlstring(L, b.p, b.n);
     else lua_pushlstring(L, text.p, text.n);
@@ -95,7 +96,8 @@ static void push_json(lua_State *L, struct slice text)
 {
     struct json_fault fault;
 
-    if (!json_read(L, text, &json_script_limits, &fault)) lua_pushlstring(L, text.p, text.n);
+    if (!json_read(L, text, &json_script_limits, &fault))
+        lua_pushlstring(L, text.p, text.n);
 }
 
 static bool is_array(Oid type)
@@ -143,7 +145,7 @@ static void push_value(lua_State *L, const PGresult *result, int row, int column
     case PG_FLOAT4:
     case PG_FLOAT8: lua_pushnumber(L, strtod(p, NULL)); break;
     case PG_NUMERIC:
-        if (*p == 'N' || strchr(p, 'I') != NULL) lua_pushnil(L);    /* NaN, Infinity */
+        if (*p == 'N' || strchr(p, 'I') != NULL) lua_pushnil(L); /* NaN, Infinity */
         else decimal_push(L, text);
         break;
     case PG_TIMESTAMPTZ: push_timestamp(L, text); break;
@@ -157,7 +159,7 @@ static void push_value(lua_State *L, const PGresult *result, int row, int column
 
 /* ---- results: rows --------------------------------------------------------------- */
 
-static const char SHAPES[] = "omade.row_shapes";    /* registry: SQL -> row metatable */
+static const char SHAPES[] = "omade.row_shapes"; /* registry: SQL -> row metatable */
 
 /* [top] a row metatable: whether it lists just these columns */
 static bool shape_fits(lua_State *L, const PGresult *result)
@@ -209,7 +211,8 @@ static void push_shape(lua_State *L, struct slice sql, const PGresult *result)
 }
 
 /* [shape] the metatable, [columns] its list */
-static void push_one(lua_State *L, const PGresult *result, int row, int shape, int columns)
+static void push_one(lua_State *L, const PGresult *result, int row, int shape,
+                     int columns)
 {
     int count = PQnfields(result);
 
@@ -259,7 +262,7 @@ void pg_push_rows(lua_State *L, struct slice sql, const PGresult *result)
 /* ---- errors ------------------------------------------------------------------------ */
 
 struct mapping {
-    const char *state;    /* SQLSTATE, or its first two characters */
+    const char *state; /* SQLSTATE, or its first two characters */
     int status;
     const char *code, *message;
 };
@@ -270,8 +273,9 @@ static const struct mapping *mapping_of(const char *state)
         { "40001", 503, "UNAVAILABLE", "Too many changes at once; try again" },
         { "40P01", 503, "UNAVAILABLE", "Too many changes at once; try again" },
         { "23505", 409, "CONFLICT", "This exists already" },
-        { "23503", 409, "CONFLICT", "Something that this refers to, or that refers to it, "
-                                    "stands in the way" },
+        { "23503", 409, "CONFLICT",
+          "Something that this refers to, or that refers to it, "
+          "stands in the way" },
         { "23514", 422, "UNPROCESSABLE", "A value is outside of what is allowed" },
         { "23502", 422, "UNPROCESSABLE", "A required value is missing" },
         { "22", 400, "BAD_REQUEST", "A value is malformed or out of range" },

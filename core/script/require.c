@@ -10,7 +10,7 @@
 
 /* Registry tables: by path (or native name) what a module returned; its maker. */
 static const char LOADED[] = "omade.loaded", NATIVE[] = "omade.native";
-static const char LOADING;    /* its address marks a module that is being loaded */
+static const char LOADING; /* its address marks a module that is being loaded */
 
 /* [top] the module's value: kept under 'key', read-only if it is a table */
 static void keep(lua_State *L, const char *key)
@@ -68,7 +68,8 @@ static void compile(lua_State *L, struct slice path, struct slice text)
     lua_pushliteral(L, "@");
     lua_pushlstring(L, path.p, path.n);
     lua_concat(L, 2);
-    if (luaL_loadbufferx(L, text.p, text.n, lua_tostring(L, -1), "t") != LUA_OK) lua_error(L);
+    if (luaL_loadbufferx(L, text.p, text.n, lua_tostring(L, -1), "t") != LUA_OK)
+        lua_error(L);
     lua_remove(L, -2);
 }
 
@@ -81,14 +82,16 @@ static int safe_require(lua_State *L)
     int status;
 
     if (push_native(L, name)) return 1;
-    if (snapshot == NULL || !snapshot_module(snapshot, (struct slice){ name, n }, &path, &text))
-        return luaL_error(L,
-                          "module '%s' not found: looked in the app folder, its parent and lua/",
-                          name);
+    if (snapshot == NULL ||
+        !snapshot_module(snapshot, (struct slice){ name, n }, &path, &text))
+        return luaL_error(
+            L, "module '%s' not found: looked in the app folder, its parent and lua/",
+            name);
     key = lua_pushlstring(L, path.p, path.n);
     if (push_loaded(L, key, name)) return 1;
     if (!vm_of(L)->loading)
-        return luaL_error(L, "require '%s' at the top of the file, not in a handler", name);
+        return luaL_error(L, "require '%s' at the top of the file, not in a handler",
+                          name);
     compile(L, path, text);
     mark_loading(L, key, true);
     lua_pushvalue(L, 1);

@@ -11,18 +11,19 @@
 #include "script/task.h"
 #include "script/vm.h"
 
-static const char FROZEN[] = "__frozen";    /* in a metatable: the hidden table */
+static const char FROZEN[] = "__frozen"; /* in a metatable: the hidden table */
 
 /* ---- read-only tables ------------------------------------------------------- */
 
 static int refuse_write(lua_State *L)
 {
     if (lua_rawequal(L, 1, lua_upvalueindex(1)))
-        return luaL_error(L, "'%s' is not declared: write 'local %s' (globals are read-only)",
-                          luaL_tolstring(L, 2, NULL), luaL_tolstring(L, 2, NULL));
-    return luaL_error(L,
-                      "cannot set '%s': the table is shared by all requests and read-only",
-                      luaL_tolstring(L, 2, NULL));
+        return luaL_error(
+            L, "'%s' is not declared: write 'local %s' (globals are read-only)",
+            luaL_tolstring(L, 2, NULL), luaL_tolstring(L, 2, NULL));
+    return luaL_error(
+        L, "cannot set '%s': the table is shared by all requests and read-only",
+        luaL_tolstring(L, 2, NULL));
 }
 
 /* Pushes the hidden table of a frozen one and returns true, or pushes nothing. */
@@ -77,7 +78,7 @@ static void move_fields(lua_State *L, int from, int to)
         lua_pop(L, 1);
         lua_pushvalue(L, -1);
         lua_pushnil(L);
-        lua_rawset(L, from);    /* clearing a field is allowed while traversing */
+        lua_rawset(L, from); /* clearing a field is allowed while traversing */
     }
 }
 
@@ -95,7 +96,7 @@ void sandbox_freeze(lua_State *L, int at)
     meta = lua_gettop(L);
     if (lua_getmetatable(L, table)) {
         copy_fields(L, -1, meta);
-        if (lua_getfield(L, -1, "__index") != LUA_TNIL) {    /* inherited fields stay */
+        if (lua_getfield(L, -1, "__index") != LUA_TNIL) { /* inherited fields stay */
             lua_createtable(L, 0, 1);
             lua_insert(L, -2);
             lua_setfield(L, -2, "__index");
@@ -242,9 +243,9 @@ static void open_stock(lua_State *L)
 static void replace_base(lua_State *L)
 {
     static const luaL_Reg ours[] = {
-        { "next", safe_next },       { "rawset", safe_rawset },
-        { "load", safe_load },       { "setmetatable", safe_setmetatable },
-        { "print", print_to_log },   { "collectgarbage", safe_collectgarbage },
+        { "next", safe_next },     { "rawset", safe_rawset },
+        { "load", safe_load },     { "setmetatable", safe_setmetatable },
+        { "print", print_to_log }, { "collectgarbage", safe_collectgarbage },
     };
     static const char *const gone[] = { "dofile", "loadfile", "warn" };
 
@@ -271,7 +272,8 @@ static void freeze_string_metatable(lua_State *L)
 
 void sandbox_open(lua_State *L)
 {
-    static const char *const shared[] = { "string", "table", "math", "utf8", "coroutine" };
+    static const char *const shared[] = { "string", "table", "math", "utf8",
+                                          "coroutine" };
 
     open_stock(L);
     replace_base(L);

@@ -17,7 +17,7 @@ void sandbox_open(lua_State *L);
 void sandbox_freeze(lua_State *L, int at);
 
 /* Adds 'function' as a global, also when the globals are frozen. */
-void sandbox_global(lua_State *L, const char *name);    /* pops the value */
+void sandbox_global(lua_State *L, const char *name); /* pops the value */
 
 /* Raises "cannot change NAME, it is shared ..." if the table at 'at' is frozen. */
 void sandbox_check_writable(lua_State *L, int at);

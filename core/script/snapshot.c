@@ -43,14 +43,14 @@ static const size_t SIZE_LIMIT = 64u << 20;
 
 struct walk {
     enum place place;
-    struct buf *out;              /* records */
+    struct buf *out; /* records */
     struct buf *fault;
     uint32_t count;
     uint64_t fingerprint;
     bool only_fingerprint;
     bool flat;
-    size_t root_size;             /* of the folder's path, with its slash */
-    size_t home_size;             /* what messages leave out */
+    size_t root_size; /* of the folder's path, with its slash */
+    size_t home_size; /* what messages leave out */
 };
 
 static bool walk_file(struct walk *w, const char *path, const struct stat *st);
@@ -66,8 +66,9 @@ static bool is_source(const char *name)
     const char *dot = strrchr(name, '.');
 
     return name[0] != '.' && dot != NULL &&
-           (strcmp(dot, ".lua") == 0 || strcmp(dot, ".html") == 0 || strcmp(dot, ".txt") == 0 ||
-            strcmp(dot, ".json") == 0 || strcmp(dot, ".css") == 0 || strcmp(dot, ".svg") == 0);
+           (strcmp(dot, ".lua") == 0 || strcmp(dot, ".html") == 0 ||
+            strcmp(dot, ".txt") == 0 || strcmp(dot, ".json") == 0 ||
+            strcmp(dot, ".css") == 0 || strcmp(dot, ".svg") == 0);
 }
 
 static bool walk_folder(struct walk *w, const char *folder, int depth);
@@ -79,7 +80,7 @@ static bool walk_entry(struct walk *w, const char *folder, const char *name, int
     int n = snprintf(path, sizeof path, "%s/%s", folder, name);
 
     if (n < 0 || (size_t)n >= sizeof path) return fault(w, folder, "a path is too long");
-    if (stat(path, &st) != 0) return true;      /* deleted meanwhile, or a dangling link */
+    if (stat(path, &st) != 0) return true; /* deleted meanwhile, or a dangling link */
     if (S_ISDIR(st.st_mode)) return w->flat || walk_folder(w, path, depth + 1);
     return !S_ISREG(st.st_mode) || !is_source(name) || walk_file(w, path, &st);
 }
@@ -92,7 +93,8 @@ static bool walk_folder(struct walk *w, const char *folder, int depth)
 
     if (n < 0) return depth > 0 || fault(w, folder, strerror(errno));
     for (int i = 0; i < n; i++) {
-        if (ok && names[i]->d_name[0] != '.') ok = walk_entry(w, folder, names[i]->d_name, depth);
+        if (ok && names[i]->d_name[0] != '.')
+            ok = walk_entry(w, folder, names[i]->d_name, depth);
         free(names[i]);
     }
     free(names);
@@ -166,13 +168,15 @@ static bool walk_file(struct walk *w, const char *path, const struct stat *st)
 
 /* ---- the three places ---------------------------------------------------------------- */
 
-static bool walk_place(struct walk *w, const char *folder, const char *home, enum place place)
+static bool walk_place(struct walk *w, const char *folder, const char *home,
+                       enum place place)
 {
     size_t home_n = strlen(home);
 
     w->place = place;
     w->root_size = strlen(folder) + 1;
-    w->home_size = strncmp(folder, home, home_n) == 0 && folder[home_n] == '/' ? home_n + 1 : 0;
+    w->home_size =
+        strncmp(folder, home, home_n) == 0 && folder[home_n] == '/' ? home_n + 1 : 0;
     w->flat = place == IN_PARENT;
     return walk_folder(w, folder, 0);
 }
@@ -252,14 +256,16 @@ static int to_memfd(const struct buf *out, struct buf *fault_text)
         done += (size_t)n;
     }
     if (fd >= 0 && done == out->n &&
-        fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0)
+        fcntl(fd, F_ADD_SEALS,
+              F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) == 0)
         return fd;
     buf_addf(fault_text, "the scripts' memory file: %s", strerror(errno));
     if (fd >= 0) close(fd);
     return -1;
 }
 
-int snapshot_write(const char *app, const char *home, uint64_t number, struct buf *fault_text)
+int snapshot_write(const char *app, const char *home, uint64_t number,
+                   struct buf *fault_text)
 {
     struct buf out = { 0 };
     struct walk w = { .out = &out, .fault = fault_text };
@@ -329,9 +335,11 @@ static bool find(const struct snapshot *s, enum place place, struct slice name,
         const char *p = s->bytes + at + sizeof record;
 
         memcpy(&record, s->bytes + at, sizeof record);
-        if (record.place == place && slice_equal((struct slice){ p, record.name_size }, name)) {
+        if (record.place == place &&
+            slice_equal((struct slice){ p, record.name_size }, name)) {
             *path = (struct slice){ p + record.name_size, record.path_size };
-            *text = (struct slice){ p + record.name_size + record.path_size, record.text_size };
+            *text = (struct slice){ p + record.name_size + record.path_size,
+                                    record.text_size };
             return true;
         }
         at += sizeof record + record.name_size + record.path_size + record.text_size;

@@ -23,7 +23,7 @@ MUST_CHECK int snapshot_write(const char *app, const char *home, uint64_t number
 /* Maps the file; NULL: not a snapshot, or no memory.  'fd' stays the caller's. */
 MUST_CHECK struct snapshot *snapshot_map(int fd);
 struct snapshot *snapshot_hold(struct snapshot *s);
-void snapshot_release(struct snapshot *s);       /* may be NULL */
+void snapshot_release(struct snapshot *s); /* may be NULL */
 uint64_t snapshot_number(const struct snapshot *s);
 
 /* A module by its name ("routes.products"): first in the app folder, then below the

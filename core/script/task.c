@@ -14,13 +14,13 @@
 enum task_state { NEW, RUNNING, WAITING, READY, ENDED };
 
 struct task {
-    struct list_node node;           /* vm->tasks */
-    struct list_node ready;          /* env->ready */
+    struct list_node node;  /* vm->tasks */
+    struct list_node ready; /* env->ready */
     struct vm *vm;
     struct task_plan plan;
     enum task_state state;
     struct vm_coroutine co;
-    int arguments;                   /* of the first resume */
+    int arguments; /* of the first resume */
 
     uint32_t ticket;
     const char *wait_name;
@@ -32,14 +32,15 @@ struct task {
     bool ok;
 
     int64_t cpu_ns, began_ms;
-    size_t memory, charged;          /* Lua heap, outside of it */
+    size_t memory, charged; /* Lua heap, outside of it */
     struct task_identity identity;
     struct pg_transaction *transaction;
 };
 
 static const char *const kill_texts[] = {
     [TASK_ALIVE] = "",
-    [TASK_KILLED_CPU] = "the script used up its CPU time (SCRIPT_CPU, SCRIPT_REQUEST_CPU)",
+    [TASK_KILLED_CPU] =
+        "the script used up its CPU time (SCRIPT_CPU, SCRIPT_REQUEST_CPU)",
     [TASK_KILLED_MEMORY] = "the script used up its memory (SCRIPT_TASK_MEMORY)",
     [TASK_KILLED_GONE] = "the client is gone",
     [TASK_KILLED_SHUTDOWN] = "the server is stopping",
@@ -175,13 +176,16 @@ struct task *task_may_wait(lua_State *L, const char *name)
     struct task *task = vm_of(L)->running;
 
     if (task == NULL) {
-        luaL_error(L, "%s cannot wait while scripts load; call it in a handler, or in "
-                      "every() or spawn()", name);
+        luaL_error(L,
+                   "%s cannot wait while scripts load; call it in a handler, or in "
+                   "every() or spawn()",
+                   name);
         return NULL;
     }
     if (task->killed != TASK_ALIVE) raise_killed(L, task);
     if (L != task->co.L)
-        luaL_error(L, "%s cannot wait inside a coroutine of your own; use all() or spawn()",
+        luaL_error(L,
+                   "%s cannot wait inside a coroutine of your own; use all() or spawn()",
                    name);
     if (!lua_isyieldable(L))
         luaL_error(L, "%s cannot wait inside %s; collect first", name, blocker(L));
@@ -190,7 +194,8 @@ struct task *task_may_wait(lua_State *L, const char *name)
 
 struct task *task_current(lua_State *L) { return vm_of(L)->running; }
 
-uint32_t task_await(struct task *task, const char *name, void (*cancel)(void *ctx), void *ctx)
+uint32_t task_await(struct task *task, const char *name, void (*cancel)(void *ctx),
+                    void *ctx)
 {
     assert(task->state == RUNNING);
     task->state = WAITING;
@@ -275,7 +280,7 @@ static int body(lua_State *L)
 {
     int arguments = lua_gettop(L) - 1;
 
-    if (vm_of(L)->running->killed != TASK_ALIVE) return 0;    /* before its first turn */
+    if (vm_of(L)->running->killed != TASK_ALIVE) return 0; /* before its first turn */
     lua_pushcfunction(L, explain);
     lua_insert(L, 1);
     return body_finish(L, lua_pcallk(L, arguments, LUA_MULTRET, 1, 0, body_finish), 0);
@@ -322,7 +327,8 @@ static int64_t stretch_limit(const struct task *task)
     int64_t left;
 
     if (task->plan.unlimited || limits->stretch_ns == 0) return INT64_MAX / 2;
-    left = limits->request_ns == 0 ? limits->stretch_ns : limits->request_ns - task->cpu_ns;
+    left =
+        limits->request_ns == 0 ? limits->stretch_ns : limits->request_ns - task->cpu_ns;
     if (left > limits->stretch_ns) left = limits->stretch_ns;
     return left > 0 ? left : 1;
 }
@@ -341,7 +347,9 @@ static void account(struct task *task, size_t used_before)
     size_t used = task->vm->used;
 
     if (used >= used_before) task->memory += used - used_before;
-    else task->memory -= used_before - used < task->memory ? used_before - used : task->memory;
+    else
+        task->memory -=
+            used_before - used < task->memory ? used_before - used : task->memory;
 }
 
 #ifdef OMADE_HOSTILE
@@ -383,7 +391,7 @@ static void resume(struct task *task, int arguments)
                   log_text("request", task_request_id(task)),
                   log_text("task", task->plan.name),
                   log_text("error", lua_type(co, -1) == LUA_TSTRING ? lua_tostring(co, -1)
-                                                                   : "(no text)"));
+                                                                    : "(no text)"));
     }
     task_end(task, status == LUA_OK);
 }
@@ -418,7 +426,10 @@ void task_run_ready(struct script_env *env)
 
 lua_State *task_lua(const struct task *task) { return task->co.L; }
 struct task_identity *task_identity(struct task *task) { return &task->identity; }
-struct pg_transaction *task_transaction(const struct task *task) { return task->transaction; }
+struct pg_transaction *task_transaction(const struct task *task)
+{
+    return task->transaction;
+}
 
 void task_set_transaction(struct task *task, struct pg_transaction *transaction)
 {

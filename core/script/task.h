@@ -89,14 +89,14 @@ enum task_kill {
     TASK_ALIVE,
     TASK_KILLED_CPU,
     TASK_KILLED_MEMORY,
-    TASK_KILLED_GONE,         /* its client, or whoever waited for it */
+    TASK_KILLED_GONE, /* its client, or whoever waited for it */
     TASK_KILLED_SHUTDOWN,
-    TASK_KILLED_RELOAD,       /* its generation is too old */
+    TASK_KILLED_RELOAD, /* its generation is too old */
 };
 
 struct task_plan {
-    const char *name;         /* what it is, for people; lives as long as the task */
-    const char *request_id;   /* NULL: background */
+    const char *name;       /* what it is, for people; lives as long as the task */
+    const char *request_id; /* NULL: background */
 
     /* Called in the coroutine at the end, protected, with true and the results, or
      * false and the error (a string carries the traceback).  Never when killed. */
@@ -106,7 +106,7 @@ struct task_plan {
      * it.  No Lua. */
     void (*on_end)(struct task *task, void *ctx);
     void *ctx;
-    bool unlimited;           /* a command of the command line: no budgets */
+    bool unlimited; /* a command of the command line: no budgets */
 };
 
 /* A new task and its empty coroutine; NULL: no memory.  The caller pushes a function
@@ -128,13 +128,13 @@ void task_start_later(struct task *task, int arguments);
 void task_kill(struct task *task, enum task_kill why);
 
 enum task_kill task_killed(const struct task *task);
-const char *task_killed_message(const struct task *task);    /* with file:line */
-bool task_ok(const struct task *task);                       /* the body returned */
-void *task_context(const struct task *task);                 /* plan.ctx */
+const char *task_killed_message(const struct task *task); /* with file:line */
+bool task_ok(const struct task *task);                    /* the body returned */
+void *task_context(const struct task *task);              /* plan.ctx */
 
 /* Whether it was planned with this on_end: what task_context() then is, is known. */
 bool task_is_of(const struct task *task, void (*on_end)(struct task *task, void *ctx));
-struct task *task_of_node(struct list_node *node);           /* in vm.tasks */
+struct task *task_of_node(struct list_node *node); /* in vm.tasks */
 
 /* Resumes what is ready, also what becomes ready meanwhile. */
 void task_run_ready(struct script_env *env);

@@ -28,33 +28,33 @@ struct vm;
 
 /* Limits of scripts; times in ns of CPU, sizes in bytes.  0: none. */
 struct script_limits {
-    int64_t stretch_ns;           /* between two awaits */
-    int64_t request_ns;           /* a request in all */
-    int64_t load_ns;              /* loading all scripts */
-    size_t vm_memory;             /* the Lua heap of a generation */
-    size_t task_memory;           /* a task's share of it */
+    int64_t stretch_ns; /* between two awaits */
+    int64_t request_ns; /* a request in all */
+    int64_t load_ns;    /* loading all scripts */
+    size_t vm_memory;   /* the Lua heap of a generation */
+    size_t task_memory; /* a task's share of it */
 };
 
 /* What all generations of a worker share; the worker's, lives as long as it. */
 struct script_env {
-    uv_loop_t *loop;              /* NULL in the process that only tries the scripts */
-    struct pg_pool *pg;           /* NULL where there is none, likewise 'redis' */
+    uv_loop_t *loop;    /* NULL in the process that only tries the scripts */
+    struct pg_pool *pg; /* NULL where there is none, likewise 'redis' */
     struct redis *redis;
-    struct shared *shared;        /* omade.shared */
+    struct shared *shared; /* omade.shared */
     struct script_limits limits;
-    bool development;             /* error texts reach the client */
-    const char *(*setting)(void *ctx, const char *name);   /* NULL: not set */
+    bool development; /* error texts reach the client */
+    const char *(*setting)(void *ctx, const char *name); /* NULL: not set */
     void *setting_ctx;
-    const char *home;             /* the folder that holds lua/, migrations/ ... */
-    struct list ready;            /* tasks to resume, of all generations */
-    struct list jobs;             /* every(...) timers by name: see bind_jobs */
-    struct buf scratch;           /* for answers; empty between uses */
-    struct buf answer_headers;    /* lines that every answer carries: a reload's error */
+    const char *home;          /* the folder that holds lua/, migrations/ ... */
+    struct list ready;         /* tasks to resume, of all generations */
+    struct list jobs;          /* every(...) timers by name: see bind_jobs */
+    struct buf scratch;        /* for answers; empty between uses */
+    struct buf answer_headers; /* lines that every answer carries: a reload's error */
     size_t tasks_live, spawned;
-    void *curl, *crypto;          /* bindings' own state, made when first used */
-    struct vm *current;           /* the generation that new work goes to */
-    struct server *server;        /* for its figures; NULL where there is none */
-    char *fault;                  /* why the scripts on the disk do not load; NULL */
+    void *curl, *crypto;   /* bindings' own state, made when first used */
+    struct vm *current;    /* the generation that new work goes to */
+    struct server *server; /* for its figures; NULL where there is none */
+    char *fault;           /* why the scripts on the disk do not load; NULL */
     bool draining;
 };
 
@@ -69,23 +69,23 @@ enum { VM_COROUTINES_MAX = 256 };
 struct vm {
     lua_State *L;
     struct script_env *env;
-    struct snapshot *snapshot;    /* shared, counted */
+    struct snapshot *snapshot; /* shared, counted */
     uint64_t generation;
 
-    size_t used, cap;             /* the Lua heap */
-    size_t baseline;              /* 'used' when loading was done */
-    size_t interrupt_at;          /* 'used' above it: the running task is looked at */
+    size_t used, cap;    /* the Lua heap */
+    size_t baseline;     /* 'used' when loading was done */
+    size_t interrupt_at; /* 'used' above it: the running task is looked at */
 
-    struct task *running;         /* whose coroutine runs; NULL while loading */
+    struct task *running; /* whose coroutine runs; NULL while loading */
     bool loading, load_killed;
-    struct list tasks;            /* all that have not ended */
-    bool retired;                 /* ends with its last task */
+    struct list tasks; /* all that have not ended */
+    bool retired;      /* ends with its last task */
     void (*on_empty)(struct vm *vm);
-    void *owner;                  /* for on_empty */
+    void *owner; /* for on_empty */
 
     struct vm_coroutine pool[VM_COROUTINES_MAX];
     int pool_count;
-    int closing_depth;            /* nested coroutine.close */
+    int closing_depth; /* nested coroutine.close */
 
     struct route_tree *routes;
     struct web_route **route_list;
@@ -107,7 +107,10 @@ void vm_free(struct vm *vm);
 void vm_retire(struct vm *vm, void (*on_empty)(struct vm *vm));
 
 /* The generation that L belongs to. */
-static inline struct vm *vm_of(lua_State *L) { return *(struct vm **)lua_getextraspace(L); }
+static inline struct vm *vm_of(lua_State *L)
+{
+    return *(struct vm **)lua_getextraspace(L);
+}
 static inline struct script_env *vm_env(const struct vm *vm) { return vm->env; }
 static inline size_t vm_memory(const struct vm *vm) { return vm->used; }
 

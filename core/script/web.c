@@ -24,7 +24,7 @@ static void on_head(void *ctx, struct request *r, struct body_plan *plan)
 {
     struct exchange *x = arena_get(&r->arena, sizeof *x);
 
-    if (x == NULL) return;                   /* on_request answers 503 */
+    if (x == NULL) return; /* on_request answers 503 */
     memset(x, 0, offsetof(struct exchange, match));
     x->request = r;
     x->env = ctx;
@@ -64,11 +64,13 @@ static void answer_allow(struct exchange *x)
     struct slice text = arena_copy(&r->arena, allow.p, allow.n);
     if (r->method != METHOD_OPTIONS) {
         a.status = 405;
-        web_error_body(&body, "METHOD_NOT_ALLOWED", "This path does not take this method", r->id);
+        web_error_body(&body, "METHOD_NOT_ALLOWED", "This path does not take this method",
+                       r->id);
         a.content_type = SLICE("application/json; charset=utf-8");
         a.body = arena_copy(&r->arena, body.p, body.n);
     }
-    if (allow.failed || body.failed || text.p == NULL || !response_header(&a, SLICE("Allow"), text))
+    if (allow.failed || body.failed || text.p == NULL ||
+        !response_header(&a, SLICE("Allow"), text))
         a = (struct response){ .status = 503, .close = true };
     buf_free(&allow);
     buf_free(&body);
@@ -89,7 +91,8 @@ static void answer_unknown(struct exchange *x)
     json_add_string(&body, r->path);
     BUF_ADD(&body, "}");
     a.body = arena_copy(&r->arena, body.p, body.n);
-    if (body.failed || a.body.p == NULL) a = (struct response){ .status = 503, .close = true };
+    if (body.failed || a.body.p == NULL)
+        a = (struct response){ .status = 503, .close = true };
     buf_free(&body);
     request_answer(r, &a);
 }
@@ -98,7 +101,8 @@ static void answer_no_route(struct exchange *x)
 {
     x->answered = true;
     if (x->found == ROUTE_NO_METHOD) answer_allow(x);
-    else if (x->request->method == METHOD_OPTIONS && slice_equal(x->request->path, SLICE("*"))) {
+    else if (x->request->method == METHOD_OPTIONS &&
+             slice_equal(x->request->path, SLICE("*"))) {
         x->match.allowed = (1u << METHOD_COUNT) - 1;
         answer_allow(x);
     } else answer_unknown(x);
@@ -109,7 +113,8 @@ static void answer_no_route(struct exchange *x)
 static void log_killed(const struct exchange *x, const struct task *task)
 {
     log_warn("request killed", log_text("request", x->request->id),
-             log_text("route", x->route->name), log_text("reason", task_killed_message(task)));
+             log_text("route", x->route->name),
+             log_text("reason", task_killed_message(task)));
 }
 
 static void on_end(struct task *task, void *ctx)
@@ -126,7 +131,8 @@ static void on_end(struct task *task, void *ctx)
     }
     if (!x->answered) {
         if (task_killed(task) != TASK_ALIVE)
-            web_answer_error(x, 503, "UNAVAILABLE", "The request took too much; try again later");
+            web_answer_error(x, 503, "UNAVAILABLE",
+                             "The request took too much; try again later");
         else web_answer_error(x, 500, "INTERNAL", "Something went wrong");
     }
     web_body_gone(x);
@@ -177,7 +183,7 @@ static struct task *make_task(struct exchange *x)
         return task;
     }
     web_answer_error(x, 503, "UNAVAILABLE", "Not enough memory; try again later");
-    task_abandon(task);                       /* on_end gives the request back */
+    task_abandon(task); /* on_end gives the request back */
     return NULL;
 }
 
@@ -194,8 +200,8 @@ static void on_request(void *ctx, struct request *r)
         find_route(x);
         if (x->route != NULL && x->route->body_mode != mode) x = NULL;
     }
-    if (x == NULL || (x->route != NULL && x->route->body_mode == BODY_STREAM &&
-                      !web_body_begin(x))) {
+    if (x == NULL ||
+        (x->route != NULL && x->route->body_mode == BODY_STREAM && !web_body_begin(x))) {
         struct response a = { .status = 503, .close = true };
 
         request_answer(r, &a);
@@ -229,7 +235,8 @@ static void on_gone(void *ctx, struct request *r)
     if (x == NULL || x->task == NULL) return;
     x->gone = true;
     web_body_gone(x);
-    if (x->streaming || x->reader != NULL || r->method == METHOD_GET || r->method == METHOD_HEAD)
+    if (x->streaming || x->reader != NULL || r->method == METHOD_GET ||
+        r->method == METHOD_HEAD)
         task_kill(x->task, TASK_KILLED_GONE);
 }
 

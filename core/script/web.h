@@ -18,28 +18,28 @@
 
 /* One line of a route file. */
 struct web_route {
-    char *name;                  /* "GET /api/v1/products/:id" */
-    int run_ref;                 /* the closure, in the registry */
+    char *name;  /* "GET /api/v1/products/:id" */
+    int run_ref; /* the closure, in the registry */
     enum body_mode body_mode;
-    int64_t body_limit;          /* bytes; -1: the server's default */
-    bool etag;                   /* ETag and 304 */
-    bool is_public;              /* no Cache-Control: no-store */
+    int64_t body_limit; /* bytes; -1: the server's default */
+    bool etag;          /* ETag and 304 */
+    bool is_public;     /* no Cache-Control: no-store */
 };
 
 /* One request under way; lives in the request's arena. */
 struct exchange {
-    struct request *request;     /* NULL once it is given back */
+    struct request *request; /* NULL once it is given back */
     struct script_env *env;
-    uint64_t generation;         /* of the match below */
-    struct web_route *route;     /* NULL: none found */
+    uint64_t generation;     /* of the match below */
+    struct web_route *route; /* NULL: none found */
     struct route_match match;
     enum route_found found;
     struct task *task;
-    struct web_request *handle;  /* the `req` of Lua; NULL once collected */
+    struct web_request *handle; /* the `req` of Lua; NULL once collected */
     bool answered, streaming, body_ended, gone;
-    bool client_waits;           /* a streamed answer waits for the client */
-    struct body_reader *reader;  /* BODY_STREAM, see web_body.c */
-    struct web_stream *stream;   /* see web_stream.c */
+    bool client_waits;          /* a streamed answer waits for the client */
+    struct body_reader *reader; /* BODY_STREAM, see web_body.c */
+    struct web_stream *stream;  /* see web_stream.c */
 };
 
 /* The callbacks for the server; 'env' is the context. */
@@ -56,13 +56,14 @@ bool web_is_stream(const struct task *task);
 
 /* `req`: pushes the userdata, which knows by web_request_over() that it is over. */
 void web_request_push(lua_State *L, struct exchange *x);
-struct exchange *web_request_check(lua_State *L, int at);     /* raises "request is over" */
+struct exchange *web_request_check(lua_State *L, int at); /* raises "request is over" */
 void web_request_over(struct exchange *x);
-void web_request_open(lua_State *L);                          /* makes the metatable */
+void web_request_open(lua_State *L); /* makes the metatable */
 
 /* Answers from results and errors: the finish of a request's task. */
 int web_finish(lua_State *L);
-void web_answer_error(struct exchange *x, int status, const char *code, const char *message);
+void web_answer_error(struct exchange *x, int status, const char *code,
+                      const char *message);
 void web_error_body(struct buf *b, const char *code, const char *message,
                     const char *request_id);
 void web_answer_open(lua_State *L);

@@ -37,7 +37,8 @@ void web_error_body(struct buf *b, const char *code, const char *message,
     BUF_ADD(b, "}");
 }
 
-void web_answer_error(struct exchange *x, int status, const char *code, const char *message)
+void web_answer_error(struct exchange *x, int status, const char *code,
+                      const char *message)
 {
     struct response a = { .status = status, .content_type = JSON };
     struct buf body = { 0 };
@@ -45,8 +46,10 @@ void web_answer_error(struct exchange *x, int status, const char *code, const ch
     x->answered = true;
     web_error_body(&body, code, message, x->request->id);
     a.body = arena_copy(&x->request->arena, body.p, body.n);
-    if (body.failed || a.body.p == NULL) a = (struct response){ .status = 503, .close = true };
-    if (status == 503 && !response_header(&a, SLICE("Retry-After"), SLICE("1"))) a.close = true;
+    if (body.failed || a.body.p == NULL)
+        a = (struct response){ .status = 503, .close = true };
+    if (status == 503 && !response_header(&a, SLICE("Retry-After"), SLICE("1")))
+        a.close = true;
     buf_free(&body);
     request_answer(x->request, &a);
 }
@@ -78,7 +81,8 @@ static void add_headers(lua_State *L, struct exchange *x, struct response *a, in
     if (lua_getfield(L, at, "headers") == LUA_TTABLE) {
         lua_pushnil(L);
         while (lua_next(L, -2)) {
-            if (lua_type(L, -2) != LUA_TSTRING) luaL_error(L, "headers: names are strings");
+            if (lua_type(L, -2) != LUA_TSTRING)
+                luaL_error(L, "headers: names are strings");
             luaL_tolstring(L, -1, NULL);
             add_header(L, x, a, text_at(L, -3), text_at(L, -1));
             lua_pop(L, 2);
@@ -119,7 +123,8 @@ static void write_value(lua_State *L, struct buf *out, int at)
     const char *fault = NULL;
 
     if (json_write(L, at, out, &fault)) return;
-    luaL_error(L, "the answer cannot be JSON: %s", fault == NULL ? "not enough memory" : fault);
+    luaL_error(L, "the answer cannot be JSON: %s",
+               fault == NULL ? "not enough memory" : fault);
 }
 
 /* Raw JSON: spliced in between without a copy. */
@@ -132,7 +137,8 @@ static void take_bytes(struct response *a, struct bytes *bytes)
 }
 
 /* {"success":true,"data":VALUE[,"message":"..."]} */
-static void wrap(lua_State *L, struct exchange *x, struct response *a, int at, int message)
+static void wrap(lua_State *L, struct exchange *x, struct response *a, int at,
+                 int message)
 {
     struct buf *out = &x->env->scratch;
     struct bytes *bytes = bytes_test(L, at);
@@ -193,9 +199,11 @@ static bool true_field(lua_State *L, int at, const char *name)
     return value;
 }
 
-static void answer_to_response(lua_State *L, struct exchange *x, struct response *a, int at)
+static void answer_to_response(lua_State *L, struct exchange *x, struct response *a,
+                               int at)
 {
-    int status = lua_getfield(L, at, "status") == LUA_TNIL ? 200 : (int)luaL_checkinteger(L, -1);
+    int status =
+        lua_getfield(L, at, "status") == LUA_TNIL ? 200 : (int)luaL_checkinteger(L, -1);
     bool typed;
 
     luaL_argcheck(L, status >= 200 && status <= 599, 2, "status is 200 to 599");
@@ -305,7 +313,8 @@ static void answer_failure(lua_State *L, struct exchange *x, int at)
 /* An error that nobody raised on purpose: its text stays here, but in development. */
 static void answer_error(lua_State *L, struct exchange *x)
 {
-    const char *text = luaL_tolstring(L, 2, NULL), *end = strstr(text, "\nstack traceback:");
+    const char *text = luaL_tolstring(L, 2, NULL),
+               *end = strstr(text, "\nstack traceback:");
     size_t n = end == NULL ? strlen(text) : (size_t)(end - text);
 
     if (strstr(text, "not enough memory") == text) {

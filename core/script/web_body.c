@@ -12,7 +12,7 @@ enum { AHEAD_MAX = 256 * 1024, PIECE_MAX = 64 * 1024 };
 struct body_reader {
     struct buf ahead;
     bool ended, paused, failed;
-    struct task *task;           /* waits in read; NULL otherwise */
+    struct task *task; /* waits in read; NULL otherwise */
     uint32_t ticket;
 };
 
@@ -43,7 +43,7 @@ void web_body_gone(struct exchange *x)
     struct body_reader *reader = x->reader;
 
     if (reader == NULL) return;
-    if (x->task != NULL) {               /* the task still runs: it learns by an error */
+    if (x->task != NULL) { /* the task still runs: it learns by an error */
         reader->failed = reader->failed || !reader->ended;
         if (reader->task != NULL) task_wake(reader->task, reader->ticket);
         return;
@@ -82,7 +82,8 @@ static int read_finish(lua_State *L, int status, lua_KContext ctx)
     x = web_request_check(L, 1);
     reader = x->reader;
     reader->task = NULL;
-    if (reader->failed) return luaL_error(L, "the client left before its body was complete");
+    if (reader->failed)
+        return luaL_error(L, "the client left before its body was complete");
     if (reader->ahead.n == 0 && !reader->ended) return wait_for_more(L, reader);
     if (reader->ahead.n == 0) {
         lua_pushnil(L);

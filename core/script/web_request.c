@@ -16,7 +16,7 @@
 #define REQUEST_TYPE "omade.request"
 
 struct web_request {
-    struct exchange *x;    /* NULL: the request is over */
+    struct exchange *x; /* NULL: the request is over */
 };
 
 void web_request_push(lua_State *L, struct exchange *x)
@@ -72,7 +72,8 @@ static void make_params(lua_State *L, struct exchange *x)
     }
 }
 
-static void make_pairs(lua_State *L, struct exchange *x, struct slice rest, const char *what)
+static void make_pairs(lua_State *L, struct exchange *x, struct slice rest,
+                       const char *what)
 {
     struct slice key, value;
     int got;
@@ -84,7 +85,8 @@ static void make_pairs(lua_State *L, struct exchange *x, struct slice rest, cons
         lua_rawset(L, -3);
     }
     if (got == 0) return;
-    lua_pushfstring(L, "The %s is malformed: percent-encoded UTF-8 without NUL is expected", what);
+    lua_pushfstring(
+        L, "The %s is malformed: percent-encoded UTF-8 without NUL is expected", what);
     refuse(L, 400, "BAD_REQUEST", lua_tostring(L, -1));
 }
 
@@ -167,9 +169,11 @@ static bool has_other_charset(struct slice type)
         if (rest.n >= 8 && strncasecmp(rest.p, "charset=", 8) == 0) {
             struct slice value = { rest.p + 8, rest.n - 8 };
 
-            if (value.n > 0 && value.p[0] == '"') value = (struct slice){ value.p + 1, value.n - 1 };
-            return value.n < 5 || (strncasecmp(value.p, "utf-8", 5) != 0 &&
-                                   (value.n < 8 || strncasecmp(value.p, "us-ascii", 8) != 0));
+            if (value.n > 0 && value.p[0] == '"')
+                value = (struct slice){ value.p + 1, value.n - 1 };
+            return value.n < 5 ||
+                   (strncasecmp(value.p, "utf-8", 5) != 0 &&
+                    (value.n < 8 || strncasecmp(value.p, "us-ascii", 8) != 0));
         }
         rest.p++;
         rest.n--;
@@ -182,15 +186,16 @@ static void make_json(lua_State *L, struct exchange *x)
     struct json_fault fault;
 
     if (json_read(L, x->request->body, NULL, &fault)) return;
-    lua_pushfstring(L, "The body is not valid JSON: %s (line %d, column %d)", fault.message,
-                    fault.line, fault.column);
+    lua_pushfstring(L, "The body is not valid JSON: %s (line %d, column %d)",
+                    fault.message, fault.line, fault.column);
     refuse(L, 400, "MALFORMED_JSON", lua_tostring(L, -1));
 }
 
 static void push_part(lua_State *L, const struct form_part *part)
 {
     if (part->filename.p == NULL) {
-        if (!utf8_valid(part->body.p, part->body.n) || memchr(part->body.p, 0, part->body.n))
+        if (!utf8_valid(part->body.p, part->body.n) ||
+            memchr(part->body.p, 0, part->body.n))
             refuse(L, 400, "BAD_REQUEST", "A form field is not UTF-8 text");
         push_slice(L, part->body);
         return;
@@ -238,8 +243,9 @@ static void make_body(lua_State *L, struct exchange *x)
     } else if (slice_equal_fold(media, SLICE("multipart/form-data"))) {
         make_multipart(L, x, type);
     } else {
-        refuse(L, 415, "UNSUPPORTED_MEDIA_TYPE",
-               "The body must be application/json, a form or multipart/form-data, in UTF-8");
+        refuse(
+            L, 415, "UNSUPPORTED_MEDIA_TYPE",
+            "The body must be application/json, a form or multipart/form-data, in UTF-8");
     }
 }
 
@@ -260,12 +266,30 @@ static void make_method(lua_State *L, struct exchange *x)
     push_slice(L, method_name(x->request->method));
 }
 
-static void make_path(lua_State *L, struct exchange *x) { push_slice(L, x->request->path); }
-static void make_target(lua_State *L, struct exchange *x) { push_slice(L, x->request->target); }
-static void make_host(lua_State *L, struct exchange *x) { push_slice(L, x->request->host); }
-static void make_id(lua_State *L, struct exchange *x) { lua_pushstring(L, x->request->id); }
-static void make_ip(lua_State *L, struct exchange *x) { lua_pushstring(L, x->request->peer); }
-static void make_route(lua_State *L, struct exchange *x) { lua_pushstring(L, x->route->name); }
+static void make_path(lua_State *L, struct exchange *x)
+{
+    push_slice(L, x->request->path);
+}
+static void make_target(lua_State *L, struct exchange *x)
+{
+    push_slice(L, x->request->target);
+}
+static void make_host(lua_State *L, struct exchange *x)
+{
+    push_slice(L, x->request->host);
+}
+static void make_id(lua_State *L, struct exchange *x)
+{
+    lua_pushstring(L, x->request->id);
+}
+static void make_ip(lua_State *L, struct exchange *x)
+{
+    lua_pushstring(L, x->request->peer);
+}
+static void make_route(lua_State *L, struct exchange *x)
+{
+    lua_pushstring(L, x->route->name);
+}
 
 static void make_version(lua_State *L, struct exchange *x)
 {
@@ -379,15 +403,19 @@ static int request_text(lua_State *L)
     struct web_request *handle = luaL_checkudata(L, 1, REQUEST_TYPE);
 
     if (handle->x == NULL) lua_pushliteral(L, "request (over)");
-    else lua_pushfstring(L, "request %s (%s)", handle->x->request->id, handle->x->route->name);
+    else
+        lua_pushfstring(L, "request %s (%s)", handle->x->request->id,
+                        handle->x->route->name);
     return 1;
 }
 
 void web_request_open(lua_State *L)
 {
     static const luaL_Reg meta[] = {
-        { "__index", request_index },   { "__newindex", request_newindex },
-        { "__gc", request_gc },         { "__tostring", request_text },
+        { "__index", request_index },
+        { "__newindex", request_newindex },
+        { "__gc", request_gc },
+        { "__tostring", request_text },
         { NULL, NULL },
     };
 

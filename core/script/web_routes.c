@@ -9,7 +9,8 @@
 
 static int64_t integer_field(lua_State *L, int at, const char *name, int64_t otherwise)
 {
-    int64_t value = lua_getfield(L, at, name) == LUA_TNIL ? otherwise : luaL_checkinteger(L, -1);
+    int64_t value =
+        lua_getfield(L, at, name) == LUA_TNIL ? otherwise : luaL_checkinteger(L, -1);
 
     lua_pop(L, 1);
     return value;

@@ -13,8 +13,8 @@
 #define STREAM_TYPE "omade.stream"
 
 struct web_stream {
-    struct exchange *x;          /* NULL: over */
-    struct task *task;           /* waits for the client to read */
+    struct exchange *x; /* NULL: over */
+    struct task *task;  /* waits for the client to read */
     uint32_t ticket;
 };
 
@@ -34,7 +34,8 @@ static struct web_stream *stream_check(lua_State *L)
 {
     struct web_stream *stream = luaL_checkudata(L, 1, STREAM_TYPE);
 
-    if (stream->x == NULL || stream->x->request == NULL) luaL_error(L, "the stream is over");
+    if (stream->x == NULL || stream->x->request == NULL)
+        luaL_error(L, "the stream is over");
     return stream;
 }
 
@@ -135,7 +136,8 @@ static int stream_begin(lua_State *L)
     size_t n;
     const char *type = luaL_checklstring(L, 3, &n);
 
-    if (x->answered || x->streaming) return luaL_error(L, "the request is answered already");
+    if (x->answered || x->streaming)
+        return luaL_error(L, "the request is answered already");
     head.content_type = arena_copy(&x->request->arena, type, n);
     if (head.content_type.p == NULL) return luaL_error(L, "not enough memory");
     if (lua_istable(L, 4)) {

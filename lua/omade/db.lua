@@ -12,9 +12,18 @@
 ---@field json_row fun(sql: string, ...: any): userdata? the first row as JSON bytes
 ---@field batch fun(statements: omade.statement[]): any[] all or nothing, in one round trip
 ---@field all fun(statements: omade.statement[]): any[] side by side, in one round trip
----@field transaction fun(fn: fun(): ...): ... commits when fn returns, rolls back when it raises; runs fn again after a serialisation failure
----@field as fun(who: {user_id?: string, role?: string, order_id?: string}?, fn?: fun(): ...): ... statements of fn (without fn: of the rest of the task) carry that user for row-level security
+---Commits when fn returns, rolls back when it raises; runs it again after a
+---serialisation failure or a deadlock.
+---@field transaction fun(fn: fun(): ...): ...
+---Statements of fn (without fn: of the rest of the task) carry that user for row-level
+---security.
+---@field as fun(who: omade.identity?, fn?: fun(): ...): ...
 ---@field listen fun(channel: string): omade.subscription notifications of a channel
+
+---@class omade.identity
+---@field user_id? string
+---@field role? string
+---@field order_id? string a guest's order
 
 ---@class omade.statement
 ---@field [1] string SQL; parameters behind it
@@ -22,7 +31,8 @@
 ---@field as? "rows"|"row"|"exec"|"json"|"json_row" default "rows"
 
 ---@class omade.subscription
----@field next fun(self, seconds?: number): string|false|nil waits: a payload; false when some may have been missed; nil when the time is over
+---Waits: a payload; false when some may have been missed; nil when the time is over.
+---@field next fun(self, seconds?: number): string|false|nil
 ---@field close fun(self)
 
 return require "omade.core.db"

@@ -20,6 +20,14 @@ local v = {}
 ---@field default? any when it is absent
 ---@field label? string in messages; made from the name otherwise
 
+---@class omade.text_options: omade.rule
+---@field min? integer
+---@field max? integer
+---@field pattern? string
+---@field message? string when the pattern does not match
+---@field trim? boolean
+---@field lower? boolean
+
 ---@class omade.shape
 ---@field fields table<string, omade.rule>
 
@@ -38,7 +46,7 @@ end
 
 --- Text of min to max characters (not bytes); surrounding blanks are dropped unless
 -- trim = false.  pattern is a Lua pattern.
----@param o? {min?: integer, max?: integer, pattern?: string, trim?: boolean, lower?: boolean, optional?: boolean, default?: string, label?: string, message?: string}
+---@param o? omade.text_options
 function v.text(o)
   o = o or {}
   return rule(o, function(value)

@@ -24,6 +24,25 @@ local web = {}
 ---@field public? boolean caches may keep the answer (no Cache-Control: no-store)
 ---@field summary? string one line for the documentation
 
+---@class omade.data_options
+---@field status? integer
+---@field message? string
+---@field headers? table<string, string>
+---@field cookies? string[]
+
+---@class omade.fail_options
+---@field code? string the usual one of the status otherwise
+---@field fields? table<string, string> what is wrong with which field
+---@field errors? string[]
+---@field headers? table<string, string>
+---@field extra? table its fields join the body
+---@field detail? string for the log only
+
+---@class omade.common
+---@field who? omade.who
+---@field before? fun(req: omade.request): any
+---@field after? fun(req: omade.request, result: any): any
+
 ---@class omade.request
 ---@field method string
 ---@field path string decoded
@@ -56,7 +75,7 @@ end
 -- before (after the checks; a non-nil result is the answer) and after (gets req and the
 -- handler's result, and returns the answer's).
 ---@param prefix string
----@param common {who?: omade.who, before?: fun(req: omade.request): any, after?: fun(req: omade.request, result: any): any}
+---@param common omade.common
 ---@param routes omade.route[]
 ---@return table
 function web.group(prefix, common, routes)
@@ -75,7 +94,7 @@ end
 
 --- Data with another status, message, headers or cookies than the usual.
 ---@param data any
----@param options {status?: integer, message?: string, headers?: table<string, string>, cookies?: string[]}
+---@param options omade.data_options
 ---@return table answer
 function web.data(data, options)
   return Answer { status = options.status, message = options.message, value = data,
@@ -148,7 +167,7 @@ end
 --- Ends the handler with an error answer.
 ---@param status integer 400 to 599
 ---@param message string for the client
----@param options? {code?: string, fields?: table<string, string>, errors?: string[], headers?: table<string, string>, extra?: table, detail?: string}
+---@param options? omade.fail_options
 function web.fail(status, message, options)
   options = options or {}
   error(engine.fail { status = status, message = message, code = options.code,

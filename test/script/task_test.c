@@ -58,7 +58,9 @@ static void on_end(struct task *task, void *ctx)
 
 static struct task *start(const char *script, struct outcome *o)
 {
-    struct task_plan plan = { .name = "test", .finish = finish, .on_end = on_end, .ctx = o };
+    struct task_plan plan = {
+        .name = "test", .finish = finish, .on_end = on_end, .ctx = o
+    };
     struct task *task = task_new(f.vm, &plan);
 
     memset(o, 0, sizeof *o);
@@ -139,16 +141,25 @@ static void good_scripts_return(void **state)
     (void)state;
     assert_result("local s = 0 for i = 1, 1000 do s = s + i end return s", "500500");
     assert_result("return select('#', pcall(error, 'x'))", "2");
-    assert_result("local ok, e = xpcall(error, function(m) return m .. '!' end, 'x') return e", "x!");
-    assert_result("local co = coroutine.wrap(function(a) local b = coroutine.yield(a + 1) "
-                  "return b * 2 end) co(1) return co(21)", "42");
-    assert_result("local t = {} for k in pairs(string) do t[#t + 1] = k end return #t > 10", "true");
+    assert_result(
+        "local ok, e = xpcall(error, function(m) return m .. '!' end, 'x') return e",
+        "x!");
+    assert_result(
+        "local co = coroutine.wrap(function(a) local b = coroutine.yield(a + 1) "
+        "return b * 2 end) co(1) return co(21)",
+        "42");
+    assert_result(
+        "local t = {} for k in pairs(string) do t[#t + 1] = k end return #t > 10",
+        "true");
     assert_result("sleep(0.001) return 'slept'", "slept");
     assert_result("return pcall(sleep, 0.001)", "true");
     assert_result("return table.concat({all(function() sleep(0.002) return 'a' end, "
-                  "function() return 'b' end)}, ',')", "a,b");
-    assert_result("local log = {} do local c <close> = setmetatable({}, {__close = function() "
-                  "sleep(0.001) log[1] = 'closed' end}) end return log[1]", "closed");
+                  "function() return 'b' end)}, ',')",
+                  "a,b");
+    assert_result(
+        "local log = {} do local c <close> = setmetatable({}, {__close = function() "
+        "sleep(0.001) log[1] = 'closed' end}) end return log[1]",
+        "closed");
 }
 
 static void errors_have_their_place(void **state)
@@ -169,7 +180,8 @@ static void misuse_says_what_to_do(void **state)
     static const struct {
         const char *script, *message;
     } cases[] = {
-        { "table.sort({3, 2, 1}, function() sleep(0) end)", "sleep cannot wait inside sort; collect first" },
+        { "table.sort({3, 2, 1}, function() sleep(0) end)",
+          "sleep cannot wait inside sort; collect first" },
         { "coroutine.wrap(function() sleep(0) end)()", "inside a coroutine of your own" },
         { "x = 1", "'x' is not declared: write 'local x'" },
         { "string.format = nil", "read-only" },
@@ -189,7 +201,8 @@ static void misuse_says_what_to_do(void **state)
         struct outcome o = run(cases[i].script);
 
         if (o.ok || strstr(o.result, cases[i].message) == NULL)
-            fail_msg("%s\nexpected: %s\ngot: %s", cases[i].script, cases[i].message, o.result);
+            fail_msg("%s\nexpected: %s\ngot: %s", cases[i].script, cases[i].message,
+                     o.result);
     }
 }
 
@@ -298,8 +311,9 @@ static void hungry_scripts_end(void **state)
 static void garbage_is_no_crime(void **state)
 {
     (void)state;
-    assert_result("local n = 0 for i = 1, 300 do n = n + #('x'):rep(200000) sleep(0) end return n",
-                  "60000000");
+    assert_result(
+        "local n = 0 for i = 1, 300 do n = n + #('x'):rep(200000) sleep(0) end return n",
+        "60000000");
 }
 
 /* A neighbour's appetite does not end a modest task. */
@@ -308,8 +322,10 @@ static void the_hungry_one_is_ended(void **state)
     struct outcome modest, hungry_one;
 
     (void)state;
-    start("local t = {} for i = 1, 1000 do t[i] = i end sleep(0.05) for i = 1, 1000 do t[i] = {} end "
-          "return #t", &modest);
+    start(
+        "local t = {} for i = 1, 1000 do t[i] = i end sleep(0.05) for i = 1, 1000 do t[i] = {} end "
+        "return #t",
+        &modest);
     start("local t = {} for i = 1, 1e9 do t[i] = {} end", &hungry_one);
     turn_until(&modest);
     turn_until(&hungry_one);
@@ -332,15 +348,18 @@ static void a_waiting_task_can_be_killed(void **state)
     assert_int_equal(o.killed, TASK_KILLED_GONE);
     assert_false(o.finished);
 
-    task = start("all(function() sleep(1000) end, function() pcall(sleep, 1000) end)", &o);
+    task =
+        start("all(function() sleep(1000) end, function() pcall(sleep, 1000) end)", &o);
     task_run_ready(&f.env);
     task_kill(task, TASK_KILLED_SHUTDOWN);
     turn_until(&o);
     while (f.env.tasks_live > 0) task_run_ready(&f.env);
     assert_int_equal(o.killed, TASK_KILLED_SHUTDOWN);
 
-    task = start("local c <close> = setmetatable({}, {__close = function() sleep(1000) end}) "
-                 "sleep(1000)", &o);
+    task = start(
+        "local c <close> = setmetatable({}, {__close = function() sleep(1000) end}) "
+        "sleep(1000)",
+        &o);
     task_kill(task, TASK_KILLED_GONE);
     turn_until(&o);
     assert_int_equal(o.killed, TASK_KILLED_GONE);
@@ -350,9 +369,12 @@ static void spawned_tasks_run_and_are_bounded(void **state)
 {
     (void)state;
     assert_result("local n = 0 for i = 1, 100 do spawn(function() n = n + 1 end) end "
-                  "while n < 100 do sleep(0.001) end return n", "100");
-    assert_result("local ok, e for i = 1, 2000 do ok, e = pcall(spawn, function() sleep(0.05) end) "
-                  "if not ok then break end end return e.status", "503");
+                  "while n < 100 do sleep(0.001) end return n",
+                  "100");
+    assert_result(
+        "local ok, e for i = 1, 2000 do ok, e = pcall(spawn, function() sleep(0.05) end) "
+        "if not ok then break end end return e.status",
+        "503");
     while (f.env.tasks_live > 0) {
         uv_run(&f.loop, UV_RUN_ONCE);
         task_run_ready(&f.env);
@@ -369,15 +391,16 @@ static void every_allocation_may_fail(void **state)
     (void)state;
     for (long n = 0; n < 3000; n++) {
         struct outcome o = { 0 };
-        static const char script[] = "local t = {} for i = 1, 20 do t[i] = {tostring(i)} end "
-                                     "local ok, a = pcall(all, function() sleep(0) return 1 end) "
-                                     "return #t";
+        static const char script[] =
+            "local t = {} for i = 1, 20 do t[i] = {tostring(i)} end "
+            "local ok, a = pcall(all, function() sleep(0) return 1 end) "
+            "return #t";
 
         plan.ctx = &o;
         mem_fail_after(n);
         struct task *task = task_new(f.vm, &plan);
-        if (task != NULL &&
-            luaL_loadbuffer(task_lua(task), script, sizeof script - 1, "=script") == LUA_OK) {
+        if (task != NULL && luaL_loadbuffer(task_lua(task), script, sizeof script - 1,
+                                            "=script") == LUA_OK) {
             task_start(task, 0);
             turn_until(&o);
         } else if (task != NULL) {
@@ -410,7 +433,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(garbage_is_no_crime, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_hungry_one_is_ended, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_waiting_task_can_be_killed, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(spawned_tasks_run_and_are_bounded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(spawned_tasks_run_and_are_bounded, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(every_allocation_may_fail, set_up, tear_down),
     };
 

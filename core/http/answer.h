@@ -1,0 +1,42 @@
+/* answer.h -- from a struct response to the bytes of an answer.  Not for others. */
+#ifndef HTTP_ANSWER_H
+#define HTTP_ANSWER_H
+
+#include "http/conn.h"
+
+enum framing {
+    FRAMING_LENGTH,  /* Content-Length: length */
+    FRAMING_CHUNKED, /* Transfer-Encoding: chunked */
+    FRAMING_NONE,    /* no body by the status, or until the connection ends */
+};
+
+/* What the engine adds to the application's headers. */
+struct answer_head {
+    int status;
+    enum framing framing;
+    int64_t length;
+    struct slice etag;     /* p NULL: none */
+    struct slice modified; /* Last-Modified; p NULL: none */
+    bool vary, gzip;
+};
+
+/* Whether the answer to this request is the connection's last; decides call->close. */
+void answer_decide_close(struct conn *c, struct call *call, bool wanted);
+
+/* The head into s->out, which is cleared before; may leave s->out.failed. */
+void answer_write_head(struct conn *c, const struct call *call, const struct response *a,
+                       const struct answer_head *head);
+
+/* The whole of request_answer() for a call with a conn. */
+void answer_give(struct conn *c, struct call *call, struct response *a);
+
+/* No more of the answer comes: to WRITING, and on from there when it is written. */
+void answer_end(struct conn *c, struct call *call);
+
+/* Whether the status forbids a body. */
+static inline bool answer_is_bare(int status)
+{
+    return status == 204 || status == 304 || status < 200;
+}
+
+#endif

@@ -1,0 +1,251 @@
+#include "http/route.h"
+
+#include "base/mem.h"
+
+/* A node stands for the segments on the way to it:
+ *
+ *   root -- "api" -- "products" -- ":id" -- "stock"
+ *                              \-- "stats"
+ */
+struct node {
+    struct slice segment; /* a literal; points into text */
+    char *text;
+    struct node *next;     /* its siblings */
+    struct node *literals; /* children */
+    struct node *param, *rest;
+    struct target *targets;
+};
+
+/* What is registered at a node: methods, and the names of the parameters on the way. */
+struct target {
+    struct target *next;
+    unsigned methods;
+    void *what;
+    int name_count;
+    struct slice names[ROUTE_PARAMS_MAX];
+    char pattern[];
+};
+
+struct route_tree {
+    struct node root;
+};
+
+/* ---- life --------------------------------------------------------------------------- */
+
+struct route_tree *route_tree_new(void)
+{
+    return mem_get_clear(sizeof(struct route_tree));
+}
+
+static void node_free(struct node *node)
+{
+    struct target *target;
+
+    if (node == NULL) return;
+    while ((target = node->targets) != NULL) {
+        node->targets = target->next;
+        mem_free(target);
+    }
+    for (struct node *child = node->literals, *next; child != NULL; child = next) {
+        next = child->next;
+        node_free(child);
+        mem_free(child);
+    }
+    node_free(node->param);
+    mem_free(node->param);
+    node_free(node->rest);
+    mem_free(node->rest);
+    mem_free(node->text);
+}
+
+void route_tree_free(struct route_tree *t)
+{
+    if (t == NULL) return;
+    node_free(&t->root);
+    mem_free(t);
+}
+
+/* ---- segments -------------------------------------------------------------------------- */
+
+/* The next segment of "/a/b"; false at the end. */
+static bool next_segment(struct slice *rest, struct slice *segment)
+{
+    const char *slash;
+
+    if (rest->n == 0) return false;
+    rest->p++; /* the slash in front */
+    rest->n--;
+    slash = rest->n == 0 ? NULL : memchr(rest->p, '/', rest->n);
+    *segment =
+        (struct slice){ rest->p, slash == NULL ? rest->n : (size_t)(slash - rest->p) };
+    rest->p += segment->n;
+    rest->n -= segment->n;
+    return true;
+}
+
+/* ---- adding -------------------------------------------------------------------------------- */
+
+static struct node *literal_child(struct node *node, struct slice segment)
+{
+    for (struct node *child = node->literals; child != NULL; child = child->next)
+        if (slice_equal(child->segment, segment)) return child;
+    return NULL;
+}
+
+static struct node *add_literal(struct node *node, struct slice segment)
+{
+    struct node *child = literal_child(node, segment);
+
+    if (child != NULL) return child;
+    child = mem_get_clear(sizeof *child);
+    if (child == NULL) return NULL;
+    child->text = mem_copy_text(segment.p, segment.n);
+    if (child->text == NULL) {
+        mem_free(child);
+        return NULL;
+    }
+    child->segment = (struct slice){ child->text, segment.n };
+    child->next = node->literals;
+    node->literals = child;
+    return child;
+}
+
+static struct node *add_child(struct node **place)
+{
+    if (*place == NULL) *place = mem_get_clear(sizeof **place);
+    return *place;
+}
+
+static bool is_name(struct slice name)
+{
+    for (size_t i = 0; i < name.n; i++) {
+        char c = name.p[i];
+
+        if (c != '_' && !((c | 0x20) >= 'a' && (c | 0x20) <= 'z') &&
+            !(i > 0 && c >= '0' && c <= '9'))
+            return false;
+    }
+    return name.n > 0;
+}
+
+static enum route_added add_target(struct node *node, struct target *target)
+{
+    for (struct target *t = node->targets; t != NULL; t = t->next)
+        if (t->methods & target->methods) {
+            mem_free(target);
+            return ROUTE_DUPLICATE;
+        }
+    target->next = node->targets;
+    node->targets = target;
+    return ROUTE_ADDED;
+}
+
+/* The node of a pattern; its parameters' names go to the target. */
+static enum route_added walk_pattern(struct node **at, struct target *target,
+                                     struct slice rest)
+{
+    struct slice segment;
+
+    while (next_segment(&rest, &segment)) {
+        bool param = segment.n > 0 && segment.p[0] == ':',
+             tail = segment.n > 0 && segment.p[0] == '*';
+
+        if (param || tail) {
+            struct slice name = { segment.p + 1, segment.n - 1 };
+
+            if (!is_name(name) || target->name_count == ROUTE_PARAMS_MAX)
+                return ROUTE_MALFORMED;
+            for (int i = 0; i < target->name_count; i++)
+                if (slice_equal(target->names[i], name)) return ROUTE_MALFORMED;
+            target->names[target->name_count++] = name;
+        }
+        if (tail && rest.n > 0) return ROUTE_MALFORMED;
+        *at = tail    ? add_child(&(*at)->rest)
+              : param ? add_child(&(*at)->param)
+                      : add_literal(*at, segment);
+        if (*at == NULL) return ROUTE_NO_MEMORY;
+    }
+    return ROUTE_ADDED;
+}
+
+enum route_added route_add(struct route_tree *t, unsigned methods, struct slice pattern,
+                           void *what)
+{
+    struct target *target;
+    struct node *node = &t->root;
+    enum route_added added;
+
+    if (pattern.n == 0 || pattern.p[0] != '/') return ROUTE_MALFORMED;
+    target = mem_get_clear(sizeof *target + pattern.n);
+    if (target == NULL) return ROUTE_NO_MEMORY;
+    memcpy(target->pattern, pattern.p, pattern.n);
+    target->methods = methods;
+    target->what = what;
+    added = walk_pattern(&node, target, (struct slice){ target->pattern, pattern.n });
+    if (added == ROUTE_ADDED) return add_target(node, target);
+    mem_free(target);
+    return added;
+}
+
+/* ---- finding ---------------------------------------------------------------------------------- */
+
+struct search {
+    unsigned bit;
+    struct route_match *match;
+    int depth; /* parameters on the way */
+    struct slice values[ROUTE_PARAMS_MAX];
+};
+
+static bool take(const struct node *node, struct search *s)
+{
+    for (const struct target *t = node->targets; t != NULL; t = t->next) {
+        s->match->allowed |= t->methods;
+        if (!(t->methods & s->bit)) continue;
+        s->match->target = t->what;
+        s->match->param_count = t->name_count;
+        memcpy(s->match->names, t->names, sizeof t->names);
+        memcpy(s->match->values, s->values, sizeof s->values);
+        return true;
+    }
+    return false;
+}
+
+/* A literal wins over a parameter, a parameter over a rest; what leads nowhere is taken
+ * back.  The depth of the recursion is the patterns', not the path's. */
+static bool find(const struct node *node, struct slice rest, struct search *s)
+{
+    struct slice segment, after = rest;
+    const struct node *child;
+
+    if (!next_segment(&after, &segment)) return take(node, s);
+    child = literal_child((struct node *)(uintptr_t)node, segment);
+    if (child != NULL && find(child, after, s)) return true;
+    if (node->param != NULL && segment.n > 0 && s->depth < ROUTE_PARAMS_MAX) {
+        s->values[s->depth++] = segment;
+        if (find(node->param, after, s)) return true;
+        s->depth--;
+    }
+    if (node->rest == NULL || s->depth == ROUTE_PARAMS_MAX) return false;
+    s->values[s->depth++] = (struct slice){ rest.p + 1, rest.n - 1 };
+    if (take(node->rest, s)) return true;
+    s->depth--;
+    return false;
+}
+
+enum route_found route_find(const struct route_tree *t, enum method method,
+                            struct slice path, struct route_match *match)
+{
+    struct search s = { .bit = 1u << method, .match = match };
+
+    match->target = NULL;
+    match->param_count = 0;
+    match->allowed = 0;
+    if (path.n == 0 || path.p[0] != '/') return ROUTE_NOT_FOUND;
+    if (find(&t->root, path, &s)) return ROUTE_FOUND;
+    if (method == METHOD_HEAD && (match->allowed & 1u << METHOD_GET)) {
+        s.bit = 1u << METHOD_GET;
+        s.depth = 0;
+        if (find(&t->root, path, &s)) return ROUTE_FOUND;
+    }
+    return match->allowed == 0 ? ROUTE_NOT_FOUND : ROUTE_NO_METHOD;
+}

@@ -1,0 +1,134 @@
+-- PostgreSQL and Redis as scripts see them, and their faults.
+-- serve: --workers 1
+-- env: DB_QUERY_TIMEOUT=1500
+-- env: DB_ROW_MAX=100000
+
+local check  = require "check"
+local client = require "client"
+
+local function ask(name) return client.get("/ask/" .. name) end
+local function data(name) return check.status(ask(name), 200).json().data end
+
+local function stock()
+  return client.sql "SELECT stock FROM products WHERE id = '10000000-0000-0000-0000-000000000001'"
+end
+
+local function open_transactions()
+  return client.sql [[SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+    AND usename = 'app_user' AND state LIKE 'idle in transaction%']]
+end
+
+local function connections()
+  return tonumber(client.sql "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'app_user'")
+end
+
+--- Sends a request and hangs up.
+local function hang_up(name, method)
+  local c = client.connect()
+  c:send(client.format(method or "GET", "/ask/" .. name))
+  client.sleep(0.05)
+  c:close()
+end
+
+return {
+  { "rows, types and parameters", function()
+    check.matches(ask("row").body, '"data":{"id":"10000000%-.-","name":"Chocolate Cake","price":25.99,"stock":%d+,"created_at":"[^"]+Z","image_url":null}')
+    check.same(data "none", { json = true, row = true })
+    check.equal(ask("types").body:match '"data":(.*)}$', '{"a":1,"b":9007199254740993,"c":1.50,"d":true,"e":null,'
+      .. '"f":{"x":[1,2.5]},"g":["a","b c",null],"h":[1,2],"i":0.5,"j":"2026-01-15T10:30:00.123Z","k":"2026-01-15","l":null,"m":""}')
+    check.equal(ask("json").body, '{"success":true,"data":[{"a":1,"b":null},{"a":2,"b":"x"}]}')
+    check.equal(data "exec", 1)
+    check.equal(ask("params").body, [[{"success":true,"data":{"s":"ä'\\\"","n":5,"b":true,"z":null,"j":[1]}}]])
+    check.equal(ask("batch").body, '{"success":true,"data":[[{"a":1}],{"b":2}]}')
+    check.equal(ask("all").body, '{"success":true,"data":[[{"a":1}],{"b":"x"},[{"c":3}]]}')
+  end },
+
+  { "errors have the right status and no SQL", function()
+    local cases = { nul = 400, utf8 = 400, number = 400, syntax = 500, unique = 409, check = 422, slow = 504, rows_max = 500,
+                    nested = 500, redis_error = 500 }
+    for name, status in pairs(cases) do
+      local answer = check.status(ask(name), status)
+      check.truthy(not answer.body:find "SELE" and not answer.body:find "INSERT", answer.body)
+    end
+    check.equal(data("json") ~= nil, true)
+  end },
+
+  { "a transaction commits, rolls back, and leaves nothing open", function()
+    local before = stock()
+    check.equal(data("transaction").stock, tonumber(before) + 1)
+    local after = stock()
+    check.equal(tonumber(after), tonumber(before) + 1)
+    check.status(ask "raises", 500)
+    check.status(ask "endless", 503)
+    check.status(ask "caught", 500)
+    hang_up("sleepy", "GET")
+    hang_up("sleepy", "GET")
+    client.eventually(20, "no open transaction", function() return open_transactions() == "0" end)
+    check.equal(stock(), after)
+    for _ = 1, 5 do data "transaction" end
+    check.equal(tonumber(stock()), tonumber(after) + 5)
+    check.truthy(connections() <= 4, "connections")
+  end },
+
+  { "the user travels with each statement and goes with it", function()
+    local d = data "identity"
+    check.equal(d[1].u or "", "")
+    for i = 2, 4 do
+      check.equal(d[i].u, "10000000-0000-0000-0000-000000000001")
+      check.equal(d[i].r, "staff")
+    end
+    check.equal(d[5].u or "", "")
+    check.equal(data("counted").n, 0, "orders without a user")
+  end },
+
+  { "64 clients share the configured connections", function()
+    local clients = {}
+    for i = 1, 64 do
+      clients[i] = client.connect()
+      clients[i]:send(client.format("GET", "/ask/row"):rep(5))
+    end
+    for i = 1, 64 do
+      for _ = 1, 5 do check.status(clients[i]:answer "GET", 200) end
+      clients[i]:close()
+    end
+    check.truthy(connections() <= 4, "connections: " .. connections())
+  end },
+
+  { "one that fails among a hundred fails alone", function()
+    local clients = {}
+    for i = 1, 100 do
+      clients[i] = client.connect()
+      clients[i]:send(client.format("GET", i == 50 and "/ask/number" or "/ask/row"))
+    end
+    for i = 1, 100 do
+      check.status(clients[i]:answer "GET", i == 50 and 400 or 200)
+      clients[i]:close()
+    end
+  end },
+
+  { "a thousand clients that hang up under a query leave nothing", function()
+    for _ = 1, tonumber(os.getenv "TEST_HANGUPS" or 1000) do
+      local c = client.connect()
+      c:send(client.format("GET", "/ask/row"))
+      c:close()
+    end
+    check.status(ask "row", 200)
+    client.eventually(20, "idle connections", function()
+      return client.sql "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'app_user' AND state <> 'idle'" == "0"
+    end)
+  end },
+
+  { "Redis: commands, errors, cache", function()
+    local d = data "redis"
+    check.truthy(d.get and d.none and d.incr == 1 and d.ttl > 90, "redis")
+    check.same(d.pipe, { "OK", "1", false })
+    check.same(d.eval, { "key", "arg" })
+    check.equal(data("cached").n, 1)
+    check.equal(data("cached").n, 1)
+  end },
+
+  { "connections that PostgreSQL ends are made anew", function()
+    client.sql [[SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'app_user']]
+    client.eventually(20, "200 again", function() return ask("row").status == 200 end)
+  end },
+}

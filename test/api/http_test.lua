@@ -1,0 +1,243 @@
+-- HTTP from outside: grammar, limits, bodies, pipelining, streams.
+-- serve: --workers 1
+-- env: HTTP_HEAD_TIMEOUT=1500
+-- env: HTTP_IDLE_TIMEOUT=2000
+
+local check  = require "check"
+local client = require "client"
+
+local GOOD <const> = "GET /echo/x?a=1 HTTP/1.1\r\nHost: a\r\n\r\n"
+
+--- Sends bytes, cut as given; returns everything that came, and whether the server closed.
+local function raw(bytes, cuts)
+  local c = client.connect()
+  c.socket:settimeout(8)
+  if cuts then
+    for _, part in ipairs(cuts) do
+      c:send(part)
+      client.sleep(0.002)
+    end
+  else
+    c:send(bytes)
+  end
+  local text, why = c:read_all()
+  c:close()
+  return text, why
+end
+
+local function count(text, pattern)
+  return select(2, text:gsub(pattern, ""))
+end
+
+--- Exactly one answer with this status, then the end.
+local function refused(bytes, status)
+  local text, why = raw(bytes)
+  local got = tonumber(text:match "^HTTP/1%.1 (%d+)")
+  if got ~= status or why ~= "closed" or count(text, "HTTP/1%.1 %d") ~= 1 then
+    error(("%q\nexpected %s and the end, got %s (%s)"):format(bytes:sub(1, 200), status, text:sub(1, 300), why), 2)
+  end
+end
+
+local function line(text, headers) return text .. "\r\nHost: a\r\n" .. (headers or "") .. "\r\n" end
+
+local hostile = {
+  [400] = {
+    "GET / HTTP/1.1\nHost: a\n\n", "GET / HTTP/1.1\r\nHost: a\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n",
+    "GET / HTTP/1.1\r\n X: a\r\nHost: a\r\n\r\n", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n", "GET / HTTP/1.1 \r\nHost: a\r\n\r\n",
+    " GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET /\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\n\r\n",
+    "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+    line("GET / HTTP/1.1", ": x\r\n"), line("GET / HTTP/1.1", "X : a\r\n"), line("GET / HTTP/1.1", "X\r\n"),
+    line("POST / HTTP/1.1", "Content-Length: 1\r\nContent-Length: 1\r\n") .. "x",
+    line("POST / HTTP/1.1", "Content-Length: +1\r\n") .. "x", line("POST / HTTP/1.1", "Content-Length: 1,1\r\n") .. "x",
+    line("POST / HTTP/1.1", "Content-Length: \r\n"), line("POST / HTTP/1.1", "Content-Length: 99999999999999999999\r\n"),
+    line("POST / HTTP/1.1", "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n") .. "0\r\n\r\n",
+    line("POST / HTTP/1.1", "Transfer-Encoding: chunked, identity\r\n") .. "0\r\n\r\n",
+    line("POST / HTTP/1.1", "Transfer-Encoding: identity\r\n"), line("POST / HTTP/1.1", "Transfer-Encoding: xchunked\r\n") .. "0\r\n\r\n",
+    line("POST / HTTP/1.1", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n") .. "0\r\n\r\n",
+    line("POST / HTTP/1.1", "Transfer-Encoding:\r\n"), "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    line("POST / HTTP/1.1", "Transfer-Encoding: chunked\r\n") .. "x\r\n",
+    line("POST / HTTP/1.1", "Transfer-Encoding: chunked\r\n") .. "1\r\nab\r\n0\r\n\r\n",
+    line("POST / HTTP/1.1", "Transfer-Encoding: chunked\r\n") .. "0\r\n\n",
+    line("POST / HTTP/1.1", "Transfer-Encoding: chunked\r\n") .. "fffffffffffffffff\r\n",
+    line "GET /%00 HTTP/1.1", line "GET /%ff HTTP/1.1", line "GET /%zz HTTP/1.1", line "GET /../etc HTTP/1.1",
+    line "GET /a/%2e%2e/%2e%2e/b HTTP/1.1", line "GET http://b/ HTTP/1.1", line "GET * HTTP/1.1", line "GET x HTTP/1.1",
+    "\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", "\0\0\0\0\r\n\r\n", "GET / HTTP/1.12\r\nHost: a\r\n\r\n", "GET / http/1.1\r\nHost: a\r\n\r\n",
+  },
+  [405] = { line "CONNECT a:1 HTTP/1.1" },
+  [413] = { line("POST /echo/x HTTP/1.1", "Content-Length: 1048577\r\n"), line("POST /small HTTP/1.1", "Content-Length: 11\r\n") .. "01234567890" },
+  [414] = { "GET /" .. ("a"):rep(9000) .. " HTTP/1.1\r\nHost: a\r\n\r\n", "GET /" .. ("a"):rep(9000) },
+  [417] = { line("POST /echo/x HTTP/1.1", "Expect: a miracle\r\nContent-Length: 1\r\n") .. "x" },
+  [431] = { line("GET / HTTP/1.1", "X: " .. ("a"):rep(17000) .. "\r\n"), line("GET / HTTP/1.1", ("X: a\r\n"):rep(101)),
+            "GET / HTTP/1.1\r\nHost: a\r\nX: " .. ("a"):rep(18000) },
+  [501] = { line "BREW / HTTP/1.1", line "get / HTTP/1.1" },
+  [505] = { line "GET / HTTP/2.0", line "GET / HTTP/1.2" },
+}
+
+return {
+  { "each hostile input gets its status, one answer, and the end", function()
+    for status, inputs in pairs(hostile) do
+      for _, input in ipairs(inputs) do refused(input, status) end
+    end
+    check.status(client.get "/big", 200)
+  end },
+
+  { "a refused request is answered in the form of the contract", function()
+    local c = client.connect()
+    c:send(line "GET /%00 HTTP/1.1")
+    check.status(c:answer "GET", 400, "BAD_REQUEST")
+    c:close()
+  end },
+
+  { "20 requests in one packet are answered in order", function()
+    local c = client.connect()
+    local parts = {}
+    for i = 1, 20 do parts[i] = client.format("GET", i % 3 == 0 and "/slow" or "/users/" .. i) end
+    c:send(table.concat(parts))
+    for i = 1, 20 do
+      check.equal(c:answer("GET").json().data, i % 3 == 0 and "slow" or tostring(i))
+    end
+    c:close()
+  end },
+
+  { "a request cut at every byte gives the same answer", function()
+    local bytes = client.format("POST", "/echo/cut?x=%41", { body = { a = 1 } })
+    for at = 1, #bytes - 1 do
+      local c = client.connect()
+      c:send(bytes:sub(1, at))
+      client.sleep(0.001)
+      c:send(bytes:sub(at + 1))
+      local answer = c:answer("POST").json()
+      check.equal(answer.body, '{"a":1}')
+      check.equal(answer.query.x, "A")
+      c:close()
+    end
+  end },
+
+  { "chunked bodies, extensions and trailers", function()
+    local head = line("POST /echo/x HTTP/1.1", "Transfer-Encoding: chunked\r\nX-A: head\r\n")
+    local c = client.connect()
+    c:send(head .. "3;q=1\r\nabc\r\nA\r\n0123456789\r\n0\r\nX-A: trailer\r\nHost: evil\r\n\r\n")
+    local answer = c:answer("POST").json()
+    check.equal(answer.body, "abc0123456789")
+    check.equal(answer.headers["x-a"], "head")
+    check.equal(answer.headers.host, "a")
+    c:send(GOOD)
+    check.status(c:answer "GET", 200)
+    c:close()
+    refused(head .. "1;" .. ("e"):rep(2000) .. "\r\na\r\n0\r\n\r\n", 400)
+    refused(line("POST /small HTTP/1.1", "Transfer-Encoding: chunked\r\n") .. "b\r\n01234567890\r\n0\r\n\r\n", 413)
+  end },
+
+  { "bodies streamed to the handler and to a file", function()
+    for _, path in ipairs { "/stream", "/file" } do
+      for _, size in ipairs { 0, 1, 100000, 5 << 20 } do
+        local answer = client.post(path, { body = ("z"):rep(size), headers = { ["Content-Type"] = "x/y" } })
+        check.equal(check.status(answer, 200).json().data.bytes, size, path)
+      end
+    end
+    local c = client.connect()
+    c:send(line("POST /stream HTTP/1.1", "Transfer-Encoding: chunked\r\n"))
+    for _ = 1, 50 do
+      c:send "5\r\nhello\r\n"
+      client.sleep(0.001)
+    end
+    c:send "0\r\n\r\n"
+    check.equal(c:answer("POST").json().data.bytes, 250)
+    c:close()
+  end },
+
+  { "100-continue when the body is wanted", function()
+    local c = client.connect()
+    c:send(line("POST /echo/x HTTP/1.1", "Expect: 100-continue\r\nContent-Length: 2\r\n"))
+    check.equal(c:answer("POST").status, 100)
+    c:send "ok"
+    check.equal(c:answer("POST").json().body, "ok")
+    c:close()
+    refused(line("POST /small HTTP/1.1", "Expect: 100-continue\r\nContent-Length: 11\r\n"), 413)
+  end },
+
+  { "forms and multipart", function()
+    local form = client.post("/form", { body = "name=%C3%84pfel+und+Birnen&other=1",
+                                        headers = { ["Content-Type"] = "application/x-www-form-urlencoded" } })
+    check.equal(form.json().data.name, "Äpfel und Birnen")
+    local body = '--B\r\nContent-Disposition: form-data; name="name"\r\n\r\nTart\r\n--B\r\n'
+      .. 'Content-Disposition: form-data; name="image"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
+      .. ("\0\1\2\r\n"):rep(1000) .. "\r\n--B--\r\n"
+    local answer = client.post("/upload", { body = body, headers = { ["Content-Type"] = "multipart/form-data; boundary=B" } })
+    check.same(check.status(answer, 200).json().data, { bytes = 5000, filename = "a.png", name = "Tart", type = "image/png" })
+    check.status(client.post("/upload", { body = "junk", headers = { ["Content-Type"] = "multipart/form-data; boundary=B" } }), 400)
+    check.status(client.post("/form", { body = "name=%zz", headers = { ["Content-Type"] = "application/x-www-form-urlencoded" } }), 400)
+  end },
+
+  { "events and large streams", function()
+    local answer = client.get "/events"
+    check.equal(answer.headers["content-type"], "text/event-stream")
+    check.equal(answer.body, 'id: 1\nevent: tick\ndata: {"n":1}\n\nid: 2\nevent: tick\ndata: {"n":2}\n\n'
+                .. 'id: 3\nevent: tick\ndata: {"n":3}\n\n')
+    check.equal(#client.get("/flood").body, 4 << 20)
+  end },
+
+  { "HTTP/1.0, Connection: close, HEAD, OPTIONS *", function()
+    local text, why = raw "GET /users/1 HTTP/1.0\r\n\r\n"
+    check.matches(text, "^HTTP/1%.1 200 ")
+    check.equal(why, "closed")
+    text, why = raw "GET /users/1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    check.matches(text, "[Cc]onnection: close")
+    check.equal(why, "closed")
+    local head = client.head "/big"
+    check.equal(head.headers["content-length"], client.get("/big").headers["content-length"])
+    local c = client.connect()
+    c:send "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"
+    check.status(c:answer "OPTIONS", 204)
+    c:close()
+  end },
+
+  { "a half-closed client gets its answer", function()
+    local c = client.connect()
+    c:send "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n"
+    c.socket:shutdown "send"
+    check.equal(c:answer("GET").json().data, "slow")
+    c:close()
+  end },
+
+  { "answers of scripts: status, headers, cookies, redirect, nothing", function()
+    local answer = check.status(client.get "/headers", 418)
+    check.equal(answer.headers["x-one"], "1")
+    check.matches(answer.headers["set-cookie"], "a=b; Path=/; HttpOnly; SameSite=Lax; Secure, c=d")
+    check.equal(check.status(client.get "/redirect", 303).headers.location, "/big")
+    check.status(client.get "/nothing", 204)
+    check.status(client.get "/split", 500)
+    check.equal(client.get("/split").headers["x-evil"], nil)
+  end },
+
+  { "a literal segment wins over a parameter", function()
+    check.equal(client.get("/users/me").json().data, "literal")
+    check.equal(client.get("/users/%6de").json().data, "literal")
+    check.equal(client.get("/users/you").json().data, "you")
+    check.equal(client.get("/users/a%2Fb").status == 200, client.get("/users/a%2Fb").status == 200)
+    check.status(client.get "//users/me", 404)
+    check.equal(client.get("/x/../users/./me").json().data, "literal")
+  end },
+
+  { "slow heads and idle connections are ended", function()
+    local c = client.connect()
+    c.socket:settimeout(60)
+    c:send "GET / HTTP/1.1\r\nHo"
+    check.status(c:answer "GET", 408)
+    check.equal(select(2, c:read_all()), "closed")
+    c = client.connect()
+    c.socket:settimeout(60)
+    check.equal(select(2, c:read_all()), "closed")
+  end },
+
+  { "clients that hang up leave nothing", function()
+    for i = 1, 300 do
+      local c = client.connect()
+      c:send(i % 2 == 0 and GOOD or "GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+      if i % 3 == 0 then c.socket:setoption("linger", { on = true, timeout = 0 }) end
+      c:close()
+    end
+    check.status(client.get "/big", 200)
+  end },
+}

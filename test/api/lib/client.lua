@@ -1,0 +1,203 @@
+--- A small HTTP client for tests: exact about bytes, and able to misbehave.
+
+local cjson  = require "cjson"
+local socket = require "socket"
+
+cjson.decode_array_with_array_mt(true)
+
+local client = {}
+client.port = tonumber(os.getenv "TEST_PORT")
+client.timeout = 30
+
+---- Connections --------------------------------------------------------------------------
+
+local Connection = {}
+Connection.__index = Connection
+
+function client.connect()
+  local s = assert(socket.tcp())
+  s:settimeout(client.timeout)
+  assert(s:connect("127.0.0.1", client.port))
+  s:setoption("tcp-nodelay", true)
+  return setmetatable({ socket = s, rest = "" }, Connection)
+end
+
+function Connection:send(bytes)
+  return self.socket:send(bytes)
+end
+
+function Connection:close()
+  self.socket:close()
+end
+
+--- Up to and with `mark`, or nil and what was there.
+function Connection:read_until(mark)
+  while true do
+    local _, stop = self.rest:find(mark, 1, true)
+    if stop then
+      local text = self.rest:sub(1, stop)
+      self.rest = self.rest:sub(stop + 1)
+      return text
+    end
+    local more, why, part = self.socket:receive(65536)
+    more = more or part
+    if #more == 0 then return nil, why, self.rest end
+    self.rest = self.rest .. more
+  end
+end
+
+function Connection:read_bytes(n)
+  while #self.rest < n do
+    local more, why, part = self.socket:receive(n - #self.rest)
+    more = more or part
+    if #more == 0 then return nil, why end
+    self.rest = self.rest .. more
+  end
+  local text = self.rest:sub(1, n)
+  self.rest = self.rest:sub(n + 1)
+  return text
+end
+
+--- Everything until the server closes; the reason is "closed" or "timeout".
+function Connection:read_all()
+  while true do
+    local more, why, part = self.socket:receive(65536)
+    self.rest = self.rest .. (more or part)
+    if why then
+      local text = self.rest
+      self.rest = ""
+      return text, why
+    end
+  end
+end
+
+local function read_chunks(self)
+  local parts = {}
+  while true do
+    local line = assert(self:read_until("\r\n"), "a chunk's size is missing")
+    local size = tonumber(line:match("^%x+"), 16)
+    if size == 0 then break end
+    parts[#parts + 1] = assert(self:read_bytes(size))
+    assert(self:read_bytes(2) == "\r\n")
+  end
+  assert(self:read_until("\r\n"))
+  return table.concat(parts)
+end
+
+--- One answer: {status, headers, body, json()}, or nil and why not.
+function Connection:answer(method)
+  local head, why, part = self:read_until("\r\n\r\n")
+  if not head then return nil, why, part end
+  local status = tonumber(head:match("^HTTP/1%.[01] (%d%d%d) "))
+  assert(status, "malformed status line: " .. head)
+  local headers = {}
+  for name, value in head:gmatch("\r\n([^:\r\n]+): ?([^\r\n]*)") do
+    name = name:lower()
+    headers[name] = headers[name] and headers[name] .. ", " .. value or value
+  end
+  if status == 100 then return { status = 100, headers = headers, body = "" } end
+
+  local body
+  if method == "HEAD" or status == 204 or status == 304 then
+    body = ""
+  elseif headers["transfer-encoding"] == "chunked" then
+    body = read_chunks(self)
+  elseif headers["content-length"] then
+    body = assert(self:read_bytes(tonumber(headers["content-length"])), "the body is cut")
+  else
+    body = self:read_all()
+  end
+  local answer = { status = status, headers = headers, body = body, head = head }
+  function answer.json() return cjson.decode(body) end
+  return answer
+end
+
+---- Requests --------------------------------------------------------------------------------
+
+--- The bytes of a request.  options: headers, body (a table is sent as JSON), token.
+function client.format(method, path, options)
+  options = options or {}
+  local headers, body = {}, options.body
+  for name, value in pairs(options.headers or {}) do headers[name] = value end
+  if type(body) == "table" then
+    body = cjson.encode(body)
+    headers["Content-Type"] = headers["Content-Type"] or "application/json"
+  end
+  if options.json then
+    body = options.json
+    headers["Content-Type"] = headers["Content-Type"] or "application/json"
+  end
+  if options.token then headers.Authorization = "Bearer " .. options.token end
+  headers.Host = headers.Host or "127.0.0.1:" .. client.port
+  if body then headers["Content-Length"] = #body end
+
+  local lines = { method .. " " .. path .. " HTTP/1.1" }
+  for name, value in pairs(headers) do lines[#lines + 1] = name .. ": " .. value end
+  return table.concat(lines, "\r\n") .. "\r\n\r\n" .. (body or "")
+end
+
+--- One request on a connection of its own (or options.on).
+function client.request(method, path, options)
+  options = options or {}
+  local connection = options.on or client.connect()
+  assert(connection:send(client.format(method, path, options)))
+  local answer, why = connection:answer(method)
+  if not options.on then connection:close() end
+  if not answer then error(method .. " " .. path .. ": no answer: " .. tostring(why), 2) end
+  return answer
+end
+
+for _, method in ipairs { "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS" } do
+  client[method:lower()] = function(path, options) return client.request(method, path, options) end
+end
+
+---- Beside HTTP ---------------------------------------------------------------------------------
+
+local function quote(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+
+function client.shell(command)
+  local pipe = assert(io.popen(command .. " 2>&1"))
+  local text = pipe:read "a"
+  local ok = pipe:close()
+  return (text:gsub("%s+$", "")), ok
+end
+
+--- SQL as the owner (row-level security does not count); rows as lines.
+function client.sql(text)
+  local out, ok = client.shell("psql -XqAt -v ON_ERROR_STOP=1 " .. quote(os.getenv "DATABASE_URL")
+                               .. " -c " .. quote(text))
+  if not ok then error(out, 2) end
+  return out
+end
+
+function client.redis(...)
+  local words = {}
+  for i, word in ipairs { ... } do words[i] = quote(tostring(word)) end
+  return (client.shell("redis-cli -u " .. quote(os.getenv "REDIS_URL") .. " " .. table.concat(words, " ")))
+end
+
+--- Signs somebody in by writing the session's key; returns the token.
+function client.session(role, user_id)
+  local token = ("%s-%s-%d"):format(role, tostring(os.time()), math.random(1 << 40))
+  local id = client.shell("printf %s " .. quote(token) .. " | sha256sum | cut -d' ' -f1")
+  client.redis("SET", "session:" .. id, cjson.encode {
+    user_id = user_id or "00000000-0000-0000-0000-000000000003", email = role .. "@example.com",
+    role = role, created_at = "2026-01-01T00:00:00.000Z", last_activity = "2026-01-01T00:00:00.000Z",
+  }, "EX", 2592000)
+  return token, id
+end
+
+--- Tries again until fn returns something true; fails after `seconds`.
+function client.eventually(seconds, what, fn)
+  local until_time = socket.gettime() + seconds
+  repeat
+    local result = fn()
+    if result then return result end
+    socket.sleep(0.02)
+  until socket.gettime() > until_time
+  error("not in " .. seconds .. " s: " .. what, 2)
+end
+
+client.sleep, client.now = socket.sleep, socket.gettime
+
+return client

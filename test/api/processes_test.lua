@@ -1,0 +1,76 @@
+-- Supervisor and workers: crash, replacement, balance, reload, drain.
+-- serve: --workers 2
+-- env: LOG_LEVEL=info
+
+local check  = require "check"
+local client = require "client"
+
+local supervisor = os.getenv "TEST_SERVER_PID"
+
+local function workers()
+  local list = {}
+  for pid in client.shell("pgrep -P " .. supervisor):gmatch "%d+" do list[#list + 1] = pid end
+  return list
+end
+
+return {
+  { "two workers share 200 connections: neither has over 60 %", function()
+    local per, c = {}, {}
+    for i = 1, 400 do
+      c[i] = client.connect()
+      local answer = client.get("/pid", { on = c[i] }).json().data
+      per[answer] = (per[answer] or 0) + 1
+    end
+    for i = 1, 400 do c[i]:close() end
+    local most = 0
+    for _, n in pairs(per) do most = math.max(most, n) end
+    check.truthy(most <= 240, "the busier one has " .. most .. " of 400")
+  end },
+
+  { "a crashed worker is replaced, no connection is refused", function()
+    local victim = workers()[1]
+    client.shell("kill -SEGV " .. victim)
+    for _ = 1, 50 do check.status(client.get "/pid", 200) end
+    client.eventually(20, "two workers", function()
+      local now = workers()
+      return #now == 2 and now[1] ~= victim and now[2] ~= victim
+    end)
+  end },
+
+  { "a worker that gives no sign of life is replaced", function()
+    local victim = workers()[1]
+    client.shell("kill -STOP " .. victim)
+    client.eventually(150, "it is replaced", function()
+      local now = workers()
+      return #now == 2 and now[1] ~= victim and now[2] ~= victim
+    end)
+    for _ = 1, 10 do check.status(client.get "/pid", 200) end
+  end },
+
+  { "SIGHUP reloads without a failed request", function()
+    for _ = 1, 10 do
+      client.shell("kill -HUP " .. supervisor)
+      for _ = 1, 10 do check.status(client.get "/pid", 200) end
+    end
+    client.eventually(20, "reloaded", function()
+      return io.open(os.getenv "TEST_SERVER_LOG"):read("a"):find "scripts reloaded"
+    end)
+  end },
+
+  { "SIGTERM answers what is in flight and ends", function()
+    local c = client.connect()
+    c:send(client.format("GET", "/slow"))
+    local idle = client.connect()
+    client.get("/pid", { on = idle })
+    client.sleep(0.1)
+    client.shell("kill -TERM " .. supervisor)
+    local answer = c:answer "GET"
+    check.status(answer, 200)
+    check.matches(answer.headers.connection, "close")
+    client.eventually(30, "the end", function()
+      return select(2, client.shell("kill -0 " .. supervisor .. " 2>/dev/null && [ \"$(ps -o stat= -p " .. supervisor
+                                    .. " | cut -c1)\" != Z ]")) == nil
+    end)
+    check.equal(#workers(), 0)
+  end },
+}

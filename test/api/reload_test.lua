@@ -1,0 +1,123 @@
+-- Hot reload: swapped whole or not at all.
+-- serve: dev --workers 2
+
+local check  = require "check"
+local client = require "client"
+
+local app = os.getenv "TEST_APP"
+
+local function write(name, text)
+  local f = assert(io.open(app .. "/" .. name, "w"))
+  f:write(text)
+  f:close()
+end
+
+local function part(text) write("part.lua", "return { text = '" .. text .. "' }") end
+local function shown() return client.get("/").json().data end
+local function becomes(text)
+  client.eventually(20, "'" .. text .. "'", function()
+    for _ = 1, 10 do if shown() ~= text then return false end end
+    return true
+  end)
+end
+
+local function error_header() return client.get("/").headers["x-omade-reload-error"] end
+
+return {
+  { "an edit is live", function()
+    check.equal(shown(), "one")
+    part "two"
+    becomes "two"
+  end },
+
+  { "a syntax error keeps the old version and says where", function()
+    write("part.lua", "return {\n  text = 'three'\n  oops\n}")
+    client.eventually(20, "the error", error_header)
+    check.matches(error_header(), "part%.lua:3:")
+    check.equal(shown(), "two")
+    check.matches(io.open(os.getenv "TEST_SERVER_LOG"):read "a", "scripts do not load.-part%.lua:3:")
+    part "three"
+    becomes "three"
+    check.equal(error_header(), nil)
+  end },
+
+  { "endless loops, blow-ups, missing files, bad routes at load", function()
+    local broken = {
+      "while true do end", "local t = {} while true do t[#t + 1] = ('x'):rep(10000) .. #t end", "error('no')", "return nil .. 1",
+      "while true do pcall(function() while true do end end) end",
+    }
+    for _, text in ipairs(broken) do
+      write("part.lua", text)
+      client.eventually(60, "an error for " .. text, error_header)
+      check.equal(shown(), "three")
+      part "three"
+      client.eventually(60, "no error", function() return not error_header() end)
+    end
+    os.remove(app .. "/part.lua")
+    client.eventually(20, "an error", error_header)
+    check.equal(shown(), "three")
+    part "four"
+    becomes "four"
+    local good = io.open(app .. "/app.lua"):read "a"
+    write("app.lua", (good:gsub(', who = "anyone"', "", 1)))
+    client.eventually(20, "an error", error_header)
+    check.matches(error_header(), "who may call it")
+    write("app.lua", good)
+    client.eventually(20, "no error", function() return not error_header() end)
+  end },
+
+  { "editors that replace the file, and files in new folders", function()
+    write("part.lua.new", "return { text = 'five' }")
+    os.rename(app .. "/part.lua.new", app .. "/part.lua")
+    becomes "five"
+    client.shell("mkdir -p '" .. app .. "/deep/er'")
+    client.sleep(0.1)
+    write("deep/er/x.lua", "return { text = 'six' }")
+    write("part.lua", "return require 'deep.er.x'")
+    becomes "six"
+    write("deep/er/x.lua", "return { text = 'seven' }")
+    becomes "seven"
+  end },
+
+  { "requests in flight finish on their generation", function()
+    local c = client.connect()
+    part "eight"
+    becomes "eight"
+    c:send(client.format("GET", "/slow"))
+    client.sleep(0.05)
+    part "nine"
+    becomes "nine"
+    check.equal(c:answer("GET").json().data, "eight")
+    c:close()
+  end },
+
+  { "a hundred saves under load: no failed request", function()
+    local c = {}
+    for i = 1, 8 do c[i] = client.connect() end
+    for i = 1, 100 do
+      part("save " .. i)
+      for k = 1, 8 do c[k]:send(client.format("GET", "/")) end
+      for k = 1, 8 do
+        local answer = check.status(c[k]:answer "GET", 200)
+        check.matches(answer.json().data, "^%w+ ?%d*$")
+      end
+      client.sleep(0.02)
+    end
+    becomes "save 100"
+    for k = 1, 8 do c[k]:close() end
+  end },
+
+  { "a worker that crashes while a script is broken comes back with the last good ones", function()
+    write("part.lua", "oops")
+    client.eventually(20, "an error", error_header)
+    local workers = client.shell("pgrep -P " .. os.getenv "TEST_SERVER_PID")
+    for pid in workers:gmatch "%d+" do client.shell("kill -SEGV " .. pid) end
+    client.eventually(30, "200 again", function()
+      local ok, text = pcall(shown)
+      return ok and text == "save 100"
+    end)
+    check.truthy(error_header(), "the error is still told")
+    part "done"
+    becomes "done"
+  end },
+}

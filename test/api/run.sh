@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# Runs one file of API tests against a server of its own: its own database (cloned from a
+# migrated template), its own Redis database, a free port.
+#
+#   test/api/run.sh BINARY FILE
+#
+# TEST_DATABASE_URL (the owner), TEST_APP_DATABASE_URL and TEST_REDIS_URL name the servers;
+# `./omade test` sets them.  Lines "-- serve: OPTIONS" and "-- env: NAME=VALUE" at the top of
+# the file change how the server is started.
+set -euo pipefail
+
+binary=$1 file=$2
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+home=$(cd "$here/../.." && pwd)
+name=$(basename "$file" .lua)
+work=$(mktemp -d)
+server='' database=''
+
+: "${TEST_DATABASE_URL:?is not set: run ./omade test}"
+: "${TEST_APP_DATABASE_URL:?is not set}" "${TEST_REDIS_URL:?is not set}"
+
+with_database() { # URL NAME: the URL of another database of the same server
+  local query=''
+  [[ $1 == *\?* ]] && query="?${1#*\?}"
+  local base=${1%%\?*}
+  printf '%s/%s%s' "${base%/*}" "$2" "$query"
+}
+
+owner_sql() { psql -XqAt -v ON_ERROR_STOP=1 "$(with_database "$TEST_DATABASE_URL" postgres)" -c "$1"; }
+
+clean_up() {
+  local status=$?
+  if [[ -n $server ]] && kill -0 "$server" 2>/dev/null; then
+    kill -TERM "$server" 2>/dev/null || true
+    wait "$server" 2>/dev/null || true
+  fi
+  [[ -z $database ]] || owner_sql "DROP DATABASE IF EXISTS $database WITH (FORCE)" || true
+  rm -rf "$work"
+  exit "$status"
+}
+trap clean_up EXIT
+
+# ---- the template: migrated and seeded once per version of the SQL ----------------------
+sum=$(cat "$home"/migrations/*.sql "$home"/seeds/*.sql | sha256sum | cut -c1-12)
+template="omade_template_$sum"
+exec 9>"${TMPDIR:-/tmp}/$template.lock"
+flock 9
+if [[ $(owner_sql "SELECT count(*) FROM pg_database WHERE datname = '$template'") == 0 ]]; then
+  owner_sql "DROP DATABASE IF EXISTS ${template}_new WITH (FORCE)"
+  owner_sql "CREATE DATABASE ${template}_new TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'" 
+  export DATABASE_URL
+  DATABASE_URL=$(with_database "$TEST_DATABASE_URL" "${template}_new")
+  psql -Xq -v ON_ERROR_STOP=1 "$DATABASE_URL" -c 'REVOKE CREATE ON SCHEMA public FROM PUBLIC'
+  OMADE_HOME=$home "$binary" migrate up >"$work/migrate.log" 2>&1 || { cat "$work/migrate.log"; exit 1; }
+  OMADE_HOME=$home "$binary" seed >"$work/seed.log" 2>&1 || { cat "$work/seed.log"; exit 1; }
+  owner_sql "ALTER DATABASE ${template}_new RENAME TO $template"
+fi
+database="omade_${name//[^a-z0-9]/_}_$$"
+owner_sql "CREATE DATABASE $database TEMPLATE $template"
+flock -u 9
+
+# ---- a Redis database of its own ----------------------------------------------------------
+base=${TEST_REDIS_URL%/*}
+[[ ${TEST_REDIS_URL#redis://} == */* ]] || base=$TEST_REDIS_URL
+redis_number=$((1 + $$ % 900))
+
+# ---- the server ------------------------------------------------------------------------------
+mapfile -t options < <(sed -n 's/^-- serve: //p' "$file" | tr ' ' '\n')
+while IFS= read -r line; do
+  export "${line?}"
+done < <(sed -n 's/^-- env: //p' "$file")
+
+export OMADE_HOME=$home
+export DATABASE_URL APP_DATABASE_URL REDIS_URL
+DATABASE_URL=$(with_database "$TEST_DATABASE_URL" "$database")
+APP_DATABASE_URL=$(with_database "$TEST_APP_DATABASE_URL" "$database")
+REDIS_URL="$base/$redis_number"
+redis-cli -u "$REDIS_URL" flushdb >/dev/null
+
+app=$home/lua/bakery mode=serve
+[[ ! -d $here/apps/$name ]] || app=$here/apps/$name
+if [[ " ${options[*]} " == *" dev "* ]]; then
+  mode=dev
+  cp -r "$app" "$work/app"                   # tests edit it
+  app=$work/app
+fi
+export TEST_APP=$app TEST_WORK=$work
+arguments=()
+for option in "${options[@]}"; do [[ $option == dev ]] || arguments+=("$option"); done
+
+"$binary" "$mode" "$app" --host 127.0.0.1 --port 0 "${arguments[@]}" >"$work/server.log" 2>&1 9>&- &
+server=$!
+export TEST_SERVER_PID=$server TEST_SERVER_LOG=$work/server.log
+
+port=''
+for _ in $(seq 600); do
+  port=$(sed -n 's/.* serving .*port=\([0-9]*\).*/\1/p' "$work/server.log" | head -n 1)
+  [[ -z $port ]] || break
+  kill -0 "$server" 2>/dev/null || break
+  sleep 0.05
+done
+if [[ -z $port ]]; then
+  echo "the server did not start:"
+  cat "$work/server.log"
+  exit 1
+fi
+export TEST_PORT=$port
+
+status=0
+LUA_PATH="$here/lib/?.lua;$here/?.lua;;" lua5.4 "$here/lib/main.lua" "$file" || status=1
+
+# ---- the end: the server leaves in peace, and the sanitizers have nothing to say ----------------
+if kill -0 "$server" 2>/dev/null; then kill -TERM "$server"; fi
+ended=0
+wait "$server" || ended=$?
+server=''
+if [[ $ended != "${TEST_EXPECT_EXIT:-0}" ]]; then
+  echo "not ok: the server ended with $ended"
+  status=1
+fi
+if grep -qE 'Sanitizer|runtime error|Assertion|left open' "$work/server.log"; then
+  echo 'not ok: the server complained:'
+  status=1
+fi
+[[ $status == 0 ]] || tail -n 60 "$work/server.log"
+exit "$status"

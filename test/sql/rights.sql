@@ -1,0 +1,154 @@
+-- rights.sql -- what the roles may do at all.
+
+BEGIN;
+
+-- ---- tables -------------------------------------------------------------------------
+
+-- Everything that a role holds on a table or view as a whole, and nothing else.
+CREATE FUNCTION t.held(role text, relation regclass) RETURNS text LANGUAGE sql STABLE
+RETURN (SELECT string_agg(p, ' ' ORDER BY n)
+          FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER'])
+               WITH ORDINALITY AS x(p, n)
+         WHERE has_table_privilege(role, relation, p));
+
+CREATE FUNCTION t.columns(role text, relation regclass, privilege text) RETURNS text LANGUAGE sql STABLE
+RETURN (SELECT string_agg(attname, ' ' ORDER BY attname) FROM pg_attribute
+         WHERE attrelid = relation AND attnum > 0 AND NOT attisdropped
+           AND has_column_privilege(role, relation, attnum, privilege));
+
+CREATE TEMPORARY TABLE wanted (relation text, app text, reports text);
+INSERT INTO wanted VALUES
+    ('users', 'SELECT INSERT', NULL),
+    ('products', 'SELECT INSERT UPDATE DELETE', 'SELECT'),
+    ('product_ratings', 'SELECT', 'SELECT'),
+    ('promo_codes', 'SELECT INSERT UPDATE DELETE', 'SELECT'),
+    ('delivery_schedules', 'SELECT INSERT UPDATE DELETE', 'SELECT'),
+    ('orders', 'SELECT INSERT', 'SELECT'),
+    ('order_items', 'SELECT INSERT', 'SELECT'),
+    ('reviews', 'SELECT INSERT DELETE', 'SELECT'),
+    ('loyalty_points', 'SELECT INSERT', 'SELECT'),
+    ('custom_cake_configurations', 'SELECT INSERT', 'SELECT'),
+    ('public_profiles', 'SELECT', 'SELECT');
+INSERT INTO wanted
+SELECT name, CASE WHEN current_setting('server_version_num')::integer >= 150000 THEN 'SELECT' END, 'SELECT'
+  FROM unnest(ARRAY['product_stats', 'user_order_summary', 'daily_sales']) AS name;
+
+SELECT t.same(string_agg(relname, ' '), NULL, 'every table and view is in the list below')
+  FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'm', 'p', 'f')
+   AND relname NOT IN (SELECT relation FROM wanted) AND relname <> 'schema_migrations';
+SELECT t.same(t.held('app_user', relation::regclass), app, 'app_user on ' || relation),
+       t.same(t.held('readonly_user', relation::regclass), reports, 'readonly_user on ' || relation)
+  FROM wanted;
+
+SELECT t.same(t.columns('app_user', 'orders', 'UPDATE'),
+    'delivered_at delivery_schedule_id payment_reference payment_status refunded_amount status',
+    'columns of orders that app_user updates');
+SELECT t.same(t.columns('app_user', 'users', 'UPDATE'),
+    'avatar_url email name password_hash phone role social_provider', 'of users');
+SELECT t.same(t.columns('app_user', 'reviews', 'UPDATE'), 'comment rating', 'of reviews');
+SELECT t.same(t.columns('app_user', 'loyalty_points', 'UPDATE'), 'points', 'of loyalty_points');
+SELECT t.same(t.columns('app_user', 'order_items', 'UPDATE'), NULL, 'of order_items: none');
+SELECT t.same(t.columns('readonly_user', 'users', 'SELECT'),
+    'avatar_url created_at email id name phone role social_provider updated_at',
+    'readonly_user reads all of users but the hash');
+
+-- ---- what must not work -------------------------------------------------------------
+
+SELECT t.app('admin', t.usr(3)::text);
+SELECT t.fails(statement, '42501', 'app_user: ' || statement) FROM unnest(ARRAY[
+    'UPDATE orders SET total_amount = 0',
+    'UPDATE orders SET user_id = user_id',
+    'UPDATE order_items SET quantity = 1',
+    'DELETE FROM orders', 'DELETE FROM order_items', 'DELETE FROM users',
+    'DELETE FROM loyalty_points', 'DELETE FROM custom_cake_configurations',
+    'TRUNCATE orders CASCADE', 'TRUNCATE reviews',
+    'CREATE TABLE public.mine (id int)', 'CREATE TEMPORARY TABLE mine (id int)',
+    'CREATE FUNCTION public.mine() RETURNS int LANGUAGE sql AS ''SELECT 1''',
+    'CREATE SCHEMA mine', 'ALTER TABLE orders DISABLE ROW LEVEL SECURITY',
+    'CREATE POLICY all_mine ON orders USING (true)', 'DROP TABLE orders',
+    'ALTER TABLE orders DISABLE TRIGGER ALL']) AS statement;
+SELECT t.fails('SET LOCAL session_replication_role = replica', '42501', 'app_user: switching triggers off');
+SELECT t.fails('SET LOCAL row_security = off; SELECT 1 FROM orders', '42501', 'app_user: switching row-level security off');
+
+SELECT t.report();
+SELECT t.fails('SELECT password_hash FROM users', '42501', 'readonly_user: password hashes');
+SELECT t.fails('SELECT * FROM users', '42501', 'readonly_user: all columns of users');
+SELECT t.fails('UPDATE products SET price = 0', '42501', 'readonly_user: writing');
+SELECT t.fails('INSERT INTO reviews (user_id, product_id, rating) VALUES (t.usr(1), t.product(20), 5)', '42501',
+    'readonly_user: adding');
+SELECT t.ok((SELECT count(id) FROM users) >= 19 AND (SELECT count(*) FROM orders) >= 60
+            AND (SELECT count(*) FROM order_items) >= 60 AND (SELECT count(*) FROM loyalty_points) >= 19
+            AND (SELECT count(*) FROM promo_codes) >= 2 AND (SELECT count(*) FROM custom_cake_configurations) >= 1
+            AND (SELECT count(*) FROM products) >= 30 AND (SELECT count(*) FROM product_ratings) >= 30
+            AND (SELECT count(*) FROM delivery_schedules) >= 1 AND (SELECT count(*) FROM reviews) >= 1,
+            'readonly_user reads every row');
+
+-- ---- roles, policies, functions -----------------------------------------------------
+
+RESET ROLE;
+SELECT t.same(string_agg(rolname, ' '), NULL, 'no role is above row-level security')
+  FROM pg_roles WHERE rolname IN ('app_user', 'readonly_user', 'omade_owner') AND (rolsuper OR rolbypassrls);
+SELECT t.ok(NOT pg_has_role('app_user', 'omade_owner', 'MEMBER')
+            AND NOT pg_has_role('readonly_user', 'omade_owner', 'MEMBER'), 'no role is a member of the owner');
+SELECT t.same(string_agg(relname, ' '), NULL, 'everything is the owner''s')
+  FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v')
+   AND relowner <> 'omade_owner'::regrole;
+SELECT t.same(string_agg(relname, ' '), NULL, 'every table has row-level security')
+  FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+   AND NOT relrowsecurity AND relname <> 'schema_migrations';
+SELECT t.same(string_agg(relname, ' '), NULL, 'it is not forced: the owner''s triggers see all lines')
+  FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relforcerowsecurity;
+SELECT t.same(string_agg(policyname, ' '), NULL, 'no policy is for everybody')
+  FROM pg_policies WHERE roles && ARRAY['public'::name];
+
+SELECT t.same(string_agg(proname, ' '), NULL, 'definer functions have their own search path')
+  FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef
+   AND proconfig IS DISTINCT FROM ARRAY['search_path=pg_catalog, public'];
+SELECT t.same(string_agg(proname, ' ' ORDER BY proname),
+    'add_sold app_rides calculate_order_total count_reviews count_sold_lines count_sold_order create_product_ratings',
+    'and these are all of them')
+  FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef;
+SELECT t.same(string_agg(p.proname, ' '), NULL, 'no function of ours is for everybody')
+  FROM pg_proc p
+ WHERE pronamespace = 'public'::regnamespace AND proowner = 'omade_owner'::regrole
+   AND EXISTS (SELECT FROM aclexplode(COALESCE(proacl, acldefault('f', proowner))) WHERE grantee = 0);
+SELECT t.same(string_agg(proname, ' ' ORDER BY proname),
+    'app_is_admin app_is_staff app_order_id app_rides app_role app_user_id search_products shop_timezone',
+    'what app_user may call')
+  FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proowner = 'omade_owner'::regrole
+   AND has_function_privilege('app_user', oid, 'EXECUTE');
+
+SELECT t.app('customer', t.usr(6)::text);
+SELECT t.same(bool_or(app_rides(id)), false, 'app_rides tells only riders') FROM delivery_schedules;
+SELECT t.app('rider', t.usr(6)::text);
+SELECT t.same(count(*) FILTER (WHERE app_rides(id)), count(*) FILTER (WHERE rider_id = t.usr(6)),
+              'and of their own slots') FROM delivery_schedules;
+
+-- Somebody who can make temporary tables cannot put one in the place of ours.
+RESET ROLE;
+DO $$ BEGIN EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO app_user', current_database()); END $$;
+SELECT t.app('customer', t.usr(1)::text);
+CREATE TEMPORARY TABLE orders (id uuid, total_amount numeric);
+CREATE TEMPORARY TABLE order_items (id uuid, order_id uuid, subtotal numeric);
+CREATE TEMPORARY TABLE delivery_schedules (id uuid, rider_id uuid);
+INSERT INTO pg_temp.delivery_schedules VALUES (t.usr(1), t.usr(1));
+INSERT INTO public.orders (id, user_id, total_amount) VALUES (t.ord(990), t.usr(1), 0);
+INSERT INTO public.order_items (order_id, product_id, quantity, unit_price, subtotal)
+    VALUES (t.ord(990), t.product(1), 1, 25.99, 25.99);
+SELECT t.same(total_amount, 25.99, 'temporary tables do not deceive the triggers')
+  FROM public.orders WHERE id = t.ord(990);
+SELECT t.app('rider', t.usr(1)::text);
+SELECT t.same(app_rides(t.usr(1)), false, 'nor app_rides');
+
+-- ---- tables of later migrations -----------------------------------------------------
+
+SELECT t.owner();
+CREATE TABLE public.later (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, made serial);
+CREATE FUNCTION public.later_function() RETURNS integer LANGUAGE sql RETURN 1;
+SELECT t.same(t.held('app_user', 'public.later'), 'SELECT INSERT UPDATE', 'a later table: app_user'),
+       t.same(t.held('readonly_user', 'public.later'), 'SELECT', 'a later table: readonly_user'),
+       t.ok(has_sequence_privilege('app_user', 'public.later_made_seq', 'USAGE'), 'a later sequence'),
+       t.ok(NOT has_function_privilege('app_user', 'public.later_function()', 'EXECUTE'),
+            'a later function is granted by name');
+
+ROLLBACK;
