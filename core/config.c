@@ -195,6 +195,22 @@ bool config_read(struct config *config, const char *home, struct buf *fault)
     return true;
 }
 
+void config_free(struct config *config)
+{
+    struct list_node *node;
+
+    if (config->file == NULL) return;
+    while ((node = list_take(&config->file->lines)) != NULL) {
+        struct line *line = LIST_ENTRY(node, struct line, node);
+
+        mem_free(line->name);
+        mem_free(line->value);
+        mem_free(line);
+    }
+    mem_free(config->file);
+    config->file = NULL;
+}
+
 bool config_set(struct config *config, const char *name, const char *value,
                 struct buf *fault)
 {

@@ -85,6 +85,9 @@ struct config {
  * setting, for a wrong value.  The texts live until the process ends. */
 MUST_CHECK bool config_read(struct config *config, const char *home, struct buf *fault);
 
+/* Frees what .env left; the texts of 'config' are gone with it. */
+void config_free(struct config *config);
+
 /* Sets one by its name, as an option of the command line does. */
 MUST_CHECK bool config_set(struct config *config, const char *name, const char *value,
                            struct buf *fault);

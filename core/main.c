@@ -317,7 +317,9 @@ int main(int argc, char *argv[])
             return 0;
         }
         if (!config_read(&config, find_home(), &fault)) die_with(1, &fault);
-        return verbs[i].run(&verbs[i], &config, argc > 2 ? argc - 2 : 0, argv + 2);
+        int code = verbs[i].run(&verbs[i], &config, argc > 2 ? argc - 2 : 0, argv + 2);
+        config_free(&config);
+        return code;
     }
     fprintf(stderr, "omade: unknown command '%s'; see omade help\n", name);
     return EXIT_USAGE;

@@ -16,7 +16,7 @@
 # Processes are told by their working directory and name: neither a stale pid file nor a
 # pid that went to somebody else is ever believed.
 
-readonly START_SECONDS=60 STOP_SECONDS=30
+readonly START_SECONDS=60 STOP_SECONDS=30 CLUSTER_MEGABYTES=100
 
 state='' sockets='' service_id='' holding='' keep_services=''
 superuser_password='' owner_password='' app_password='' readonly_password=''
@@ -164,7 +164,13 @@ end_process() { # CHECK SIGNALS: the check prints the pid while the process is t
 is_gone() { [[ -z $("$1") ]]; }
 
 last_fault() { # LOG LINES-BEFORE
-  tail -n +"$(($2 + 1))" "$1" | grep -E 'FATAL|PANIC|[Ee]rror|[Ff]ailed|bind' | tail -n 1 || true
+  local news
+  news=$(tail -n +"$(($2 + 1))" "$1")
+  if [[ $news == *'No space left on device'* ]]; then
+    echo "the disk of $state is full: make room, or set OMADE_STATE_DIR"
+  else
+    grep -E 'FATAL|PANIC|[Ee]rror|[Ff]ailed|bind' <<<"$news" | tail -n 1 || true
+  fi
 }
 
 count_lines() { if [[ -e $1 ]]; then wc -l <"$1"; else echo 0; fi; }
@@ -180,7 +186,10 @@ find_postgres() { # sets pgbin: the version that made the cluster, else the newe
 }
 
 make_cluster() {
-  local data=$state/pg/data log=$state/postgres.log password=$state/pg/new-password
+  local data=$state/pg/data log=$state/postgres.log password=$state/pg/new-password lines
+  lines=$(count_lines "$log")
+  (($(df --output=avail -B 1M "$state" | tail -n 1) >= CLUSTER_MEGABYTES)) ||
+    die "the disk of $state is full: make room ($CLUSTER_MEGABYTES MB), or set OMADE_STATE_DIR"
   find "$data" -delete 2>/dev/null || true
   mkdir -m 700 "$data"
   (umask 077 && echo "$superuser_password" >"$password")
@@ -189,7 +198,7 @@ make_cluster() {
     in_folder "$data" "${as_postgres[@]}" "$pgbin/initdb" -D /proc/self/fd/5 \
       --username=postgres --pwfile=/proc/self/fd/6 --auth=scram-sha-256 \
       --encoding=UTF8 --locale=C.UTF-8
-  ) >>"$log" 2>&1 6<"$password" || die "initdb failed: $(last_fault "$log" 0); see $log"
+  ) >>"$log" 2>&1 6<"$password" || die "initdb failed: $(last_fault "$log" "$lines"); see $log"
   rm "$password"
 }
 
@@ -339,18 +348,14 @@ lock_start() { flock -w 180 8 || die "another launcher holds $state/start.lock";
 
 # Starts what does not run, and exports the URLs.
 services_up() { # [postgres] [redis]
-  local service
+  local service alone=''
   set_accounts
   make_places
   open_locks
   lock_start
   if flock -n 9; then
-    # Nobody else uses them, so this launcher says how long they live.
-    if [[ -n $keep_services ]]; then
-      touch "$state/keep"
-    elif [[ -z $(postgres_pid)$(redis_pid) ]]; then
-      rm -f "$state/keep"
-    fi
+    alone=yes # nobody else uses them: this launcher says how long they live
+    [[ -n $(postgres_pid)$(redis_pid) ]] || rm -f "$state/keep"
   fi
   flock -s 9
   holding=yes
@@ -368,6 +373,7 @@ services_up() { # [postgres] [redis]
         ;;
     esac
   done
+  [[ -z $alone || -z $keep_services ]] || touch "$state/keep"
   flock -u 8
 }
 

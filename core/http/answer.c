@@ -96,7 +96,8 @@ void answer_write_head(struct conn *c, const struct call *call, const struct res
     if (head->vary) BUF_ADD(b, "Vary: Accept-Encoding\r\n");
     if (head->gzip) BUF_ADD(b, "Content-Encoding: gzip\r\n");
     for (size_t i = 0; i < a->header_count; i++)
-        if (!is_ours(a->headers[i].name)) add_line(b, a->headers[i].name, a->headers[i].value);
+        if (!is_ours(a->headers[i].name))
+            add_line(b, a->headers[i].name, a->headers[i].value);
     if (s->app.add_headers != NULL) s->app.add_headers(s->app.ctx, &call->request, b);
     BUF_ADD(b, "\r\n");
 }
@@ -104,9 +105,10 @@ void answer_write_head(struct conn *c, const struct call *call, const struct res
 void answer_decide_close(struct conn *c, struct call *call, bool wanted)
 {
     const struct server *s = c->server;
+    bool room_needed = s->waiting > s->conns[CONN_CLOSING].count;
 
-    call->close = wanted || !call->request.keep_alive || !call->body_done || s->draining ||
-                  s->closing || s->waiting > 0 || (c->eof && c->in.n == 0);
+    call->close = wanted || !call->request.keep_alive || !call->body_done ||
+                  s->draining || s->closing || room_needed || (c->eof && c->in.n == 0);
 }
 
 /* ---- the body ------------------------------------------------------------------------ */
@@ -125,8 +127,8 @@ static bool is_get(const struct call *call)
 
 /* Fills in ETag, and turns the answer into a 304 when the client has the body. */
 static void validate(const struct call *call, const struct response *a,
-                     const struct slice body[static BODY_SLICES], struct answer_head *head,
-                     char text[static ETAG_MAX])
+                     const struct slice body[static BODY_SLICES],
+                     struct answer_head *head, char text[static ETAG_MAX])
 {
     if (!a->etag || head->status != 200 || !is_get(call) || has_header(a, SLICE("ETag")))
         return;
@@ -136,8 +138,9 @@ static void validate(const struct call *call, const struct response *a,
 }
 
 /* The body becomes its gzip form in s->packed when that is worth it. */
-static void compress_body(struct conn *c, const struct call *call, const struct response *a,
-                          struct slice body[static BODY_SLICES], struct answer_head *head)
+static void compress_body(struct conn *c, const struct call *call,
+                          const struct response *a, struct slice body[static BODY_SLICES],
+                          struct answer_head *head)
 {
     struct server *s = c->server;
 

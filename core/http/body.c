@@ -89,9 +89,10 @@ static void hold(struct conn *c, bool wanted)
 /* 0, or an errno. */
 static int store_rest(struct upload *u)
 {
-    uv_buf_t rest = uv_buf_init(u->writing.p + u->written,
-                                (unsigned)(u->writing.n - u->written));
-    int result = uv_fs_write(u->server->loop, &u->fs, u->fd, &rest, 1, u->offset, on_stored);
+    uv_buf_t rest =
+        uv_buf_init(u->writing.p + u->written, (unsigned)(u->writing.n - u->written));
+    int result =
+        uv_fs_write(u->server->loop, &u->fs, u->fd, &rest, 1, u->offset, on_stored);
 
     if (result < 0) return -result;
     u->busy = true;

@@ -130,7 +130,8 @@ static void linger(struct conn *c, bool announced)
 
     conn_move(c, CONN_CLOSING);
     forget_input(c);
-    if (quiet || uv_fileno((uv_handle_t *)&c->tcp, &fd) != 0 || shutdown(fd, SHUT_WR) != 0)
+    if (quiet || uv_fileno((uv_handle_t *)&c->tcp, &fd) != 0 ||
+        shutdown(fd, SHUT_WR) != 0)
         close_handle(c, false);
 }
 
@@ -209,7 +210,8 @@ static void learn_peer(struct conn *c)
         const unsigned char *bytes = in->sin6_addr.s6_addr + (mapped ? 12 : 0);
 
         c->peer_port = ntohs(in->sin6_port);
-        if (uv_inet_ntop(mapped ? AF_INET : AF_INET6, bytes, c->peer, sizeof c->peer) != 0)
+        if (uv_inet_ntop(mapped ? AF_INET : AF_INET6, bytes, c->peer, sizeof c->peer) !=
+            0)
             c->peer[0] = '\0';
     }
 }
@@ -227,6 +229,7 @@ static void begin(struct conn *c)
     r = &call->request;
     r->conn = c;
     r->peer_port = c->peer_port;
+    _Static_assert(sizeof r->peer == sizeof c->peer, "the text fits");
     memcpy(r->peer, c->peer, sizeof r->peer);
     c->call = call;
     c->again = false;
@@ -304,7 +307,9 @@ static void step(struct conn *c)
     case PARSE_HEAD: on_head(c); break;
     case PARSE_DATA: body_add(c, c->parse.data); break;
     case PARSE_DONE: body_end(c); break;
-    case PARSE_BAD: conn_refuse(c, c->parse.status, c->parse.code, c->parse.message); break;
+    case PARSE_BAD:
+        conn_refuse(c, c->parse.status, c->parse.code, c->parse.message);
+        break;
     }
     if (c->in.n == 0 && c->kept.cap > 0) buf_free(&c->kept);
 }
@@ -318,7 +323,9 @@ static bool at_eof(struct conn *c)
     case CONN_READING:
         if (c->call->body_done || c->held) return false;
         if (!parse_started(&c->parse)) conn_lose(c);
-        else conn_refuse(c, 400, "BAD_REQUEST", "The request ended before it was complete");
+        else
+            conn_refuse(c, 400, "BAD_REQUEST",
+                        "The request ended before it was complete");
         return true;
     case CONN_RUNNING:
         if (!streams_in(c) || c->paused) return false;
@@ -344,7 +351,8 @@ static void meet_fate(struct conn *c)
     case FATE_TIMED_OUT:
         if (c->state != CONN_READING && !streams_in(c)) break;
         if (!parse_started(&c->parse) && !c->call->head_done) conn_lose(c);
-        else conn_refuse(c, 408, "REQUEST_TIMEOUT", "The request took too long to arrive");
+        else
+            conn_refuse(c, 408, "REQUEST_TIMEOUT", "The request took too long to arrive");
         break;
     }
 }

@@ -21,14 +21,14 @@
 #include "http/server.h"
 
 enum {
-    KEPT_MAX = 64 * 1024,    /* pipelined bytes of one client */
-    LINGER_MAX = 64 * 1024,  /* bytes thrown away after the last answer */
+    KEPT_MAX = 64 * 1024,   /* pipelined bytes of one client */
+    LINGER_MAX = 64 * 1024, /* bytes thrown away after the last answer */
     LINGER_MS = 1000,
-    HALF_CLOSED_MS = 1000,   /* of a running request after its client's FIN */
-    FRESH_GRACE_MS = 1000,   /* of a new client that says nothing, while others wait */
-    DRAIN_GRACE_MS = 200,    /* of an idle client: its next request may be on its way */
-    COPY_MAX = 16 * 1024,    /* larger bodies are written from where they are */
-    PIECE_MAX = 64 * 1024,   /* of a file */
+    HALF_CLOSED_MS = 1000, /* of a running request after its client's FIN */
+    FRESH_GRACE_MS = 1000, /* of a new client that says nothing, while others wait */
+    DRAIN_GRACE_MS = 200,  /* of an idle client: its next request may be on its way */
+    COPY_MAX = 16 * 1024,  /* larger bodies are written from where they are */
+    PIECE_MAX = 64 * 1024, /* of a file */
     SPARE_CALLS_MAX = 256,
     PEER_MAX = 48,
     BODY_SLICES = 3,
@@ -99,13 +99,13 @@ struct conn {
 
     struct slice in; /* not parsed yet; in the server's read buffer, or in 'kept' */
     struct buf kept;
-    bool again;   /* the parser is to be called even without bytes */
-    bool reading; /* uv reads */
+    bool again;             /* the parser is to be called even without bytes */
+    bool reading;           /* uv reads */
     bool eof, paused, held; /* client's FIN; request_pause; the disk is behind */
     bool settling;          /* a callback of this conn runs: conn_settle follows */
     bool closed;            /* uv_close was called */
 
-    struct buf out, sending; /* accepted; what uv_write works on */
+    struct buf out, sending;        /* accepted; what uv_write works on */
     struct slice body[BODY_SLICES]; /* of a large answer, and its owner, while ... */
     void (*release)(void *owner);
     void *owner;
@@ -205,8 +205,8 @@ struct server {
     uv_idle_t turn; /* runs while 'later' is not empty, or an end may have come */
 
     char *read_buffer;
-    struct buf out, text;       /* the answer under construction; an error's body */
-    struct buf packed;          /* gzip */
+    struct buf out, text; /* the answer under construction; an error's body */
+    struct buf packed;    /* gzip */
     z_stream gzip;
     bool gzip_ready;
 
@@ -228,7 +228,10 @@ struct server {
     void *closed_ctx;
 };
 
-static inline int64_t server_now(const struct server *s) { return (int64_t)uv_now(s->loop); }
+static inline int64_t server_now(const struct server *s)
+{
+    return (int64_t)uv_now(s->loop);
+}
 
 size_t server_conns(const struct server *s);
 

@@ -61,7 +61,8 @@ static void check_output(struct conn *c, int64_t now)
     int64_t least = settings->body_min_rate * window / 1000;
     int64_t taken = c->accepted - (int64_t)conn_pending(c);
 
-    if (c->write_busy && fell_behind(&c->out_pace, now, taken, window, least > 0 ? least : 1))
+    if (c->write_busy &&
+        fell_behind(&c->out_pace, now, taken, window, least > 0 ? least : 1))
         condemn(c, FATE_BROKEN);
 }
 
@@ -71,7 +72,8 @@ static void check_reading(struct conn *c, int64_t now)
 {
     if (c->call->body_done) return;
     if (c->call->head_done) check_body(c, now);
-    else if (now - c->since >= c->server->settings.head_timeout) condemn(c, FATE_TIMED_OUT);
+    else if (now - c->since >= c->server->settings.head_timeout)
+        condemn(c, FATE_TIMED_OUT);
 }
 
 static void check_running(struct conn *c, int64_t now)

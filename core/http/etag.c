@@ -67,9 +67,10 @@ static struct slice opaque(struct slice tag)
 
 bool etag_listed(struct slice list, struct slice tag)
 {
-    const char *p = list.p, *end = list.p + list.n;
+    const char *p = list.p, *end;
 
-    if (list.p == NULL) return false;
+    if (list.n == 0) return false;
+    end = p + list.n;
     tag = opaque(tag);
     if (slice_equal(list, SLICE("*"))) return true;
     while (p < end) {
@@ -81,7 +82,8 @@ bool etag_listed(struct slice list, struct slice tag)
 
         if (close == NULL) return false;
         p = close + 1;
-        if (slice_equal(opaque((struct slice){ from, (size_t)(p - from) }), tag)) return true;
+        if (slice_equal(opaque((struct slice){ from, (size_t)(p - from) }), tag))
+            return true;
     }
     return false;
 }
@@ -130,8 +132,8 @@ bool http_date_read(struct slice text, int64_t *seconds)
     t.tm_hour = digits(p + 17, 2);
     t.tm_min = digits(p + 20, 2);
     t.tm_sec = digits(p + 23, 2);
-    if (t.tm_mon == 12 || t.tm_mday < 1 || t.tm_year < 0 || t.tm_hour < 0 || t.tm_min < 0 ||
-        t.tm_sec < 0)
+    if (t.tm_mon == 12 || t.tm_mday < 1 || t.tm_year < 0 || t.tm_hour < 0 ||
+        t.tm_min < 0 || t.tm_sec < 0)
         return false;
     *seconds = (int64_t)timegm(&t);
 

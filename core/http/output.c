@@ -50,11 +50,12 @@ static void begin_write(struct conn *c)
     uv_buf_t bufs[1 + BODY_SLICES];
     unsigned count = 0;
 
-    if (c->sending.n > 0) bufs[count++] = uv_buf_init(c->sending.p, (unsigned)c->sending.n);
+    if (c->sending.n > 0)
+        bufs[count++] = uv_buf_init(c->sending.p, (unsigned)c->sending.n);
     for (int i = 0; i < BODY_SLICES; i++)
         if (c->body[i].n > 0)
-            bufs[count++] = uv_buf_init((char *)(uintptr_t)c->body[i].p,
-                                        (unsigned)c->body[i].n);
+            bufs[count++] =
+                uv_buf_init((char *)(uintptr_t)c->body[i].p, (unsigned)c->body[i].n);
     assert(count > 0);
     if (uv_write(&c->write, (uv_stream_t *)&c->tcp, bufs, count, on_written) == 0) {
         c->write_busy = true;
@@ -96,8 +97,8 @@ static size_t try_write(struct conn *c, const struct slice slices[], size_t coun
     if (c->write_busy || c->out.n > 0 || c->fate == FATE_BROKEN) return 0;
     for (size_t i = 0; i < count; i++)
         if (slices[i].n > 0)
-            bufs[used++] = uv_buf_init((char *)(uintptr_t)slices[i].p,
-                                       (unsigned)slices[i].n);
+            bufs[used++] =
+                uv_buf_init((char *)(uintptr_t)slices[i].p, (unsigned)slices[i].n);
     if (used == 0) return 0;
     sent = uv_try_write((uv_stream_t *)&c->tcp, bufs, used);
     if (sent >= 0) return (size_t)sent;

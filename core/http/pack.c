@@ -27,16 +27,18 @@ static bool weight_is_zero(struct slice parameters)
 
 bool pack_accepted(struct slice accept)
 {
-    const char *p = accept.p, *end = p + accept.n;
+    const char *p = accept.p, *end;
     bool any = false;
 
-    while (accept.n > 0 && p < end) {
+    if (accept.n == 0) return false;
+    for (end = p + accept.n; p < end;) {
         const char *comma = memchr(p, ',', (size_t)(end - p));
         const char *stop = comma == NULL ? end : comma;
         const char *semicolon = memchr(p, ';', (size_t)(stop - p));
         struct slice coding = trim(p, semicolon == NULL ? stop : semicolon);
-        bool refused = semicolon != NULL &&
-                       weight_is_zero((struct slice){ semicolon, (size_t)(stop - semicolon) });
+        bool refused =
+            semicolon != NULL &&
+            weight_is_zero((struct slice){ semicolon, (size_t)(stop - semicolon) });
 
         if (slice_equal_fold(coding, SLICE("gzip"))) return !refused;
         if (slice_equal(coding, SLICE("*"))) any = !refused;

@@ -59,7 +59,8 @@ static void shed(struct server *s)
 {
     struct conn *c;
 
-    while (s->conns[CONN_CLOSING].count < s->waiting && (c = longest_waiting(s)) != NULL) {
+    while (s->conns[CONN_CLOSING].count < s->waiting &&
+           (c = longest_waiting(s)) != NULL) {
         s->stat_shed++;
         conn_close(c);
     }
@@ -70,7 +71,8 @@ void server_admit(struct server *s)
     size_t room = (size_t)s->settings.max_connections;
     struct list_node *next;
 
-    for (struct list_node *n = s->listeners.first; n != NULL && s->waiting > 0; n = next) {
+    for (struct list_node *n = s->listeners.first; n != NULL && s->waiting > 0;
+         n = next) {
         struct listener *l = LIST_ENTRY(n, struct listener, node);
 
         next = n->next;

@@ -47,7 +47,9 @@ struct server_app {
     void (*on_body)(void *ctx, struct request *r, struct slice bytes, bool last);
 
     /* The client is gone before its answer was complete, or its streamed body
-     * turned out malformed.  r->conn is NULL; request_done() is still due. */
+     * turned out malformed.  r->conn is NULL; request_done() is still due.  It comes
+     * only to who still owes the answer: not after request_answer(), the file's, or
+     * request_stream_end(). */
     void (*on_gone)(void *ctx, struct request *r);
 
     /* A streamed answer that was told to wait (see request_stream) may go on. */
@@ -107,7 +109,7 @@ void server_stats(const struct server *s, struct server_stats *stats);
 /* ---- answering -------------------------------------------------------------- */
 
 /* Writes the whole answer.  Once per request; a no-op but for the release of the
- * body when the client is gone. */
+ * body when the client is gone.  A body of up to 16 KiB is copied before it returns. */
 void request_answer(struct request *r, struct response *a);
 
 /* A streamed answer: head, pieces, end.  The body is chunked, on HTTP/1.0 it ends

@@ -117,16 +117,19 @@ static bool write_head(struct conn *c, struct call *call, struct response *a,
     struct answer_head head = {
         .status = a->status,
         .length = file->st_size,
-        .etag = etag_of_file(file->st_size, modified * 1000000000 + file->st_mtim.tv_nsec, tag),
+        .etag = etag_of_file(file->st_size, modified * 1000000000 + file->st_mtim.tv_nsec,
+                             tag),
         .modified = http_date_write(modified, date),
     };
 
-    if (a->status == 200 && get && client_has_it(r, head.etag, modified)) head.status = 304;
+    if (a->status == 200 && get && client_has_it(r, head.etag, modified))
+        head.status = 304;
     head.framing = answer_is_bare(head.status) ? FRAMING_NONE : FRAMING_LENGTH;
     call->status = head.status;
     answer_decide_close(c, call, a->close);
     answer_write_head(c, call, a, &head);
-    return head.framing == FRAMING_LENGTH && file->st_size > 0 && r->method != METHOD_HEAD;
+    return head.framing == FRAMING_LENGTH && file->st_size > 0 &&
+           r->method != METHOD_HEAD;
 }
 
 static void give_up(struct conn *c, struct call *call, int fd)

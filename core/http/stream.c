@@ -3,6 +3,8 @@
 
 #include "http/answer.h"
 
+enum { KEEPALIVE_S = 60 };
+
 void request_stream_begin(struct request *r, struct response *a)
 {
     struct call *call = call_of(r);
@@ -14,6 +16,8 @@ void request_stream_begin(struct request *r, struct response *a)
     if (a->release != NULL) a->release(a->owner);
     a->release = NULL;
     if (c == NULL) return;
+    /* A stream may say nothing for hours: the kernel looks whether the client lives. */
+    (void)uv_tcp_keepalive(&c->tcp, 1, KEEPALIVE_S);
     call->status = a->status;
     call->no_body = r->method == METHOD_HEAD || answer_is_bare(a->status);
     call->chunked = r->minor > 0 && !answer_is_bare(a->status);
@@ -41,7 +45,8 @@ static void send_piece(struct conn *c, const struct call *call, struct slice byt
     char text[24];
 
     if (call->chunked)
-        conn_send(c, (struct slice[]){ size_line(bytes.n, text), bytes, SLICE("\r\n") }, 3);
+        conn_send(c, (struct slice[]){ size_line(bytes.n, text), bytes, SLICE("\r\n") },
+                  3);
     else conn_send(c, &bytes, 1);
 }
 

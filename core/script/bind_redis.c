@@ -295,9 +295,14 @@ static int f_pipeline(lua_State *L)
 int luaopen_omade_redis(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        { "call", f_call },         { "get", f_get }, { "get_bytes", f_get_bytes },
-        { "set", f_set },           { "del", f_del }, { "eval", f_eval },
-        { "pipeline", f_pipeline }, { "subscribe", subscription_redis },
+        { "call", f_call },
+        { "get", f_get },
+        { "get_bytes", f_get_bytes },
+        { "set", f_set },
+        { "del", f_del },
+        { "eval", f_eval },
+        { "pipeline", f_pipeline },
+        { "subscribe", subscription_redis },
         { NULL, NULL },
     };
 

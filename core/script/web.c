@@ -269,6 +269,11 @@ static void add_headers(void *ctx, const struct request *r, struct buf *head)
 
     BUF_ADD(head, "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n"
                   "Referrer-Policy: no-referrer\r\n");
+    if (r != NULL) {
+        BUF_ADD(head, "X-Request-Id: ");
+        buf_add_text(head, r->id);
+        BUF_ADD(head, "\r\n");
+    }
     if (is_private(r)) BUF_ADD(head, "Cache-Control: no-store\r\n");
     if (env->answer_headers.n > 0) buf_add_slice(head, buf_slice(&env->answer_headers));
 }

@@ -11,7 +11,7 @@ local GOOD <const> = "GET /echo/x?a=1 HTTP/1.1\r\nHost: a\r\n\r\n"
 --- Sends bytes, cut as given; returns everything that came, and whether the server closed.
 local function raw(bytes, cuts)
   local c = client.connect()
-  c.socket:settimeout(8)
+  c.timeout = 8
   if cuts then
     for _, part in ipairs(cuts) do
       c:send(part)
@@ -222,12 +222,12 @@ return {
 
   { "slow heads and idle connections are ended", function()
     local c = client.connect()
-    c.socket:settimeout(60)
+    c.timeout = 60
     c:send "GET / HTTP/1.1\r\nHo"
     check.status(c:answer "GET", 408)
     check.equal(select(2, c:read_all()), "closed")
     c = client.connect()
-    c.socket:settimeout(60)
+    c.timeout = 60
     check.equal(select(2, c:read_all()), "closed")
   end },
 

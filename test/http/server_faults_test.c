@@ -40,11 +40,13 @@ static void limits(void **state)
     (void)state;
     start(usual_settings());
     other = dial();
-    c = dial_and_say("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577\r\n\r\nabc");
+    c = dial_and_say(
+        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577\r\n\r\nabc");
     expect_refusal(&c, 413, "PAYLOAD_TOO_LARGE");
 
-    c = dial_and_say("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-                     "100001\r\n");
+    c = dial_and_say(
+        "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "100001\r\n");
     say_bytes(&c, big_body, BIG);
     say_bytes(&c, "xx", 2);
     expect_refusal(&c, 413, "PAYLOAD_TOO_LARGE");
@@ -71,6 +73,25 @@ static void limits(void **state)
     stop();
 }
 
+/* The body that nobody reads does not reset the connection before the answer is heard. */
+static void refused_upload_is_told(void **state)
+{
+    struct client c;
+
+    (void)state;
+    start(usual_settings());
+    c = dial_and_say("POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n");
+    WAIT_FOR(stats().closing == 1);
+    assert_true(say_bytes(&c, big_body, LINGER_MAX - 1000));
+    for (int turns = 0; turns < 20; turns++) pump();
+    expect_refusal(&c, 413, "PAYLOAD_TOO_LARGE");
+    c = dial_and_say("nonsense\r\n\r\n"); /* and one who never closes is closed */
+    WAIT_FOR((listen_up(&c), c.ended));
+    WAIT_FOR(server_conns(rig.server) == 0);
+    hang_up(&c);
+    stop();
+}
+
 /* What is sent behind a refused request is no request. */
 static void nothing_after_an_error(void **state)
 {
@@ -93,8 +114,9 @@ static void malformed_streamed_body(void **state)
 
     (void)state;
     start(usual_settings());
-    c = dial_and_say("POST /to-handler HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-                     "5\r\nhello\r\n");
+    c = dial_and_say(
+        "POST /to-handler HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "5\r\nhello\r\n");
     WAIT_FOR(rig.requests == 1);
     say(&c, "nonsense\r\n");
     expect_refusal(&c, 400, "BAD_REQUEST");
@@ -132,7 +154,8 @@ static struct server_settings impatient(void)
 
 static void slow_head(void **state)
 {
-    static const char request[] = "GET /hello HTTP/1.1\r\nHost: x\r\nA: aaaaaaaaaaaaaaaaaaaaa";
+    static const char request[] =
+        "GET /hello HTTP/1.1\r\nHost: x\r\nA: aaaaaaaaaaaaaaaaaaaaa";
     struct client c, silent;
     int64_t began = clock_ms();
     size_t at = 0;
@@ -168,7 +191,8 @@ static void slow_body(void **state)
         struct client c = dial();
 
         snprintf(head, sizeof head,
-                 "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nhello", paths[i]);
+                 "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nhello",
+                 paths[i]);
         say(&c, head);
         expect_refusal(&c, 408, "REQUEST_TIMEOUT");
     }
@@ -254,7 +278,10 @@ static void half_closed(void **state)
 static void a_thousand_hang_ups(void **state)
 {
     static const char *const requests[] = {
-        GET("/hang"), GET("/stream"), GET("/big"), "GET /hel",
+        GET("/hang"),
+        GET("/stream"),
+        GET("/big"),
+        "GET /hel",
         "POST /to-file HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhello",
         "POST /to-handler HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhello",
         "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhello",
@@ -278,7 +305,7 @@ static void a_thousand_hang_ups(void **state)
 
 static void bounded_pipeline(void **state)
 {
-    enum { COUNT = 20000 };
+    enum { COUNT = 5000 }; /* 160 KB */
     size_t each = strlen(GET("/hello")), sent = 0;
     char *all = malloc(COUNT * each);
     struct client c;
@@ -289,7 +316,8 @@ static void bounded_pipeline(void **state)
     start(usual_settings());
     c = dial_and_say(GET("/hang"));
     WAIT_FOR(rig.held.count == 1);
-    struct conn *conn = LIST_ENTRY(rig.server->conns[CONN_RUNNING].first, struct conn, node);
+    struct conn *conn =
+        LIST_ENTRY(rig.server->conns[CONN_RUNNING].first, struct conn, node);
     while (conn->kept.n < KEPT_MAX) {
         ssize_t n = send(c.fd, all + sent, COUNT * each - sent, MSG_DONTWAIT);
 
@@ -427,7 +455,11 @@ static void close_with_everything_under_way(void **state)
 {
     struct client c[6];
     static const char *const requests[] = {
-        GET("/hang"), GET("/stream"), GET("/big"), GET("/hello"), GET("/file"),
+        GET("/hang"),
+        GET("/stream"),
+        GET("/big"),
+        GET("/hello"),
+        GET("/file"),
         "POST /to-file HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\nhello",
     };
 
@@ -483,7 +515,8 @@ static void storage_full(void **state)
     signal(SIGXFSZ, SIG_IGN);
     start(usual_settings());
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-    c = dial_and_say("POST /to-file HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n");
+    c = dial_and_say(
+        "POST /to-file HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n\r\n");
     say_bytes(&c, big_body, 300000);
     expect_refusal(&c, 507, "STORAGE_FULL");
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
@@ -533,7 +566,8 @@ static void every_allocation_fails_once(void **state)
         { GET("/stream"), STREAM_TOTAL },
         { GET("/file"), 100 },
         { "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-          "5\r\nhello\r\n0\r\n\r\n", 5 },
+          "5\r\nhello\r\n0\r\n\r\n",
+          5 },
         { "POST /to-file HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", 5 },
         { "POST /to-handler HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", 5 },
         { "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n", 1 },
@@ -585,6 +619,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(limits),
+        cmocka_unit_test(refused_upload_is_told),
         cmocka_unit_test(nothing_after_an_error),
         cmocka_unit_test(malformed_streamed_body),
         cmocka_unit_test(no_answer_at_all),

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
@@ -78,7 +79,9 @@ static void on_released(void *owner)
 
 static inline void give_text(struct request *r, int status, struct slice body)
 {
-    struct response a = { .status = status, .content_type = SLICE("text/plain"), .body = body };
+    struct response a = { .status = status,
+                          .content_type = SLICE("text/plain"),
+                          .body = body };
 
     request_answer(r, &a);
     request_done(r);
@@ -281,7 +284,8 @@ static inline void app_headers(void *ctx, const struct request *r, struct buf *h
     BUF_ADD(head, "\r\n");
 }
 
-static inline void app_answered(void *ctx, const struct request *r, int status, int64_t bytes)
+static inline void app_answered(void *ctx, const struct request *r, int status,
+                                int64_t bytes)
 {
     assert_ptr_equal(ctx, &rig);
     assert_int_equal(strlen(r->id), 24);
@@ -406,6 +410,8 @@ static inline struct client dial(void)
     assert_true(c.fd >= 0);
     assert_non_null(c.in);
     assert_int_equal(connect(c.fd, (void *)&address, sizeof address), 0);
+    assert_int_equal(setsockopt(c.fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int)),
+                     0);
     return c;
 }
 

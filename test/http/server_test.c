@@ -174,8 +174,9 @@ static void ten_thousand(void **state)
 
 static void cut_at_every_byte(void **state)
 {
-    static const char request[] = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\n"
-                                  "hello there";
+    static const char request[] =
+        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\n"
+        "hello there";
     struct client c;
 
     (void)state;
@@ -213,7 +214,8 @@ static void head_is_get_without_body(void **state)
         say(&c, request);
         snprintf(length, sizeof length, "%s", header_of(hear(&c), "\nContent-Length"));
         snprintf(request, sizeof request,
-                 "HEAD %s HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n", paths[i]);
+                 "HEAD %s HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n",
+                 paths[i]);
         say(&c, request);
         say(&c, GET("/query?x"));
         assert_string_equal(header_of(hear_to(&c, true), "\nContent-Length"), length);
@@ -410,7 +412,8 @@ static void file_answers(void **state)
         assert_int_equal(h->status, 200);
         assert_int_equal(h->n, sizes[i]);
         for (size_t at = 0; at < h->n; at += BIG)
-            assert_memory_equal(h->body + at, big_body, h->n - at < BIG ? h->n - at : BIG);
+            assert_memory_equal(h->body + at, big_body,
+                                h->n - at < BIG ? h->n - at : BIG);
     }
     assert_int_equal(stats().accepted, 1);
     hang_up(&c);
@@ -446,7 +449,8 @@ static void file_validators(void **state)
     ask_file(&c, "If-None-Match", "\"other\"", 200);
     ask_file(&c, "If-Modified-Since", "Sun, 06 Nov 1994 08:49:37 GMT", 304);
     ask_file(&c, "If-Modified-Since", "Sun, 06 Nov 1994 08:49:36 GMT", 200);
-    ask_file(&c, "If-Modified-Since", "Mon, 06 Nov 1994 08:49:38 GMT", 200); /* no such day */
+    ask_file(&c, "If-Modified-Since", "Mon, 06 Nov 1994 08:49:38 GMT",
+             200); /* no such day */
     ask_file(&c, "If-Modified-Since", "yesterday", 200);
     times[1].tv_nsec = 1000;
     assert_int_equal(futimens(rig.file_fd, times), 0);
@@ -498,8 +502,8 @@ static void send_body(struct client *c, const char *path, size_t total)
     uint32_t sum = 0;
     char line[256];
 
-    snprintf(line, sizeof line, "POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
-             path);
+    snprintf(line, sizeof line,
+             "POST %s HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", path);
     say(c, line);
     for (size_t at = 0, n; at < total; at += n) {
         n = total - at < 50000 ? total - at : 50000;
@@ -555,8 +559,8 @@ static void paused_body(void **state)
     (void)state;
     start(usual_settings());
     c = dial();
-    snprintf(line, sizeof line, "POST /pauses HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n",
-             total);
+    snprintf(line, sizeof line,
+             "POST /pauses HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n\r\n", total);
     say(&c, line);
     for (int quiet = 0; quiet < 200; quiet++) { /* until the kernel's buffers are full */
         ssize_t n = send(c.fd, big_body, BIG, MSG_DONTWAIT);
@@ -590,7 +594,8 @@ static void continues(void **state)
     (void)state;
     start(usual_settings());
     c = dial();
-    say(&c, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    say(&c,
+        "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
     assert_int_equal(hear(&c)->status, 100);
     say(&c, "hello");
     assert_true(body_is(hear(&c), "hello"));

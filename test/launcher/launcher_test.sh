@@ -338,13 +338,17 @@ test_side_by_side() {
   launch down
 }
 
-# The state folder that is used when none is named.
+# A state folder that cannot be, and the one that is used when none is named.
 test_default_state() {
   local state='' sum folder
   make_checkout default
   sum=$(printf %s "$checkout" | sha256sum | cut -c1-8)
   folder=$work/$kind/home/.local/state/omade/$sum
   [[ $kind != root ]] || folder=/var/lib/omade/$sum
+  state=/proc/nowhere
+  check 'an impossible state folder gets one line' alike "$(launch env 2>&1)" \
+    '^omade: cannot write to /proc/nowhere; [^'$'\n'']*$'
+  state=''
   answers "$(url DATABASE_URL)"
   check 'the default state folder' test -s "$folder/pg/data/PG_VERSION"
   launch down

@@ -53,7 +53,7 @@ static void resolver_stuck(bool stuck)
     pthread_mutex_unlock(&resolver.lock);
 }
 
-/* ---- the rig --------------------------------------------------------------------- */
+/* ---- the engine --------------------------------------------------------------------- */
 
 static int set_up(void **state)
 {
@@ -63,17 +63,17 @@ static int set_up(void **state)
     unsetenv("ALL_PROXY");
     unsetenv("HTTPS_PROXY");
     peer_start();
-    return rig_start(state);
+    return engine_start(state);
 }
 
 static int tear_down(void **state)
 {
-    assert_int_equal(rig.env.tasks_live, 0);
-    vm_free(rig.vm);
-    http_end(&rig.env);
-    assert_null(rig.env.curl);
+    assert_int_equal(engine.env.tasks_live, 0);
+    vm_free(engine.vm);
+    http_end(&engine.env);
+    assert_null(engine.env.curl);
     peer_stop();
-    return rig_stop(state);
+    return engine_stop(state);
 }
 
 /* The script sees `http` and `at`, the peer's address. */
@@ -89,25 +89,28 @@ static const char *script(const char *text)
 
 static void returns(const char *text, const char *expected)
 {
-    rig_returns(script(text), expected);
+    engine_returns(script(text), expected);
 }
 
-static void raises(const char *text, const char *part) { rig_raises(script(text), part); }
+static void raises(const char *text, const char *part)
+{
+    engine_raises(script(text), part);
+}
 
 /* Starts 'count' tasks with the same script. */
 static void begin_many(int count, const char *text)
 {
     for (int i = 0; i < count; i++)
-        assert_true(rig_begin(&rig.outcomes[i], script(text)));
+        assert_true(engine_begin(&engine.outcomes[i], script(text)));
 }
 
 static void kill_all(int count)
 {
     for (int i = 0; i < count; i++)
-        if (rig.outcomes[i].task != NULL)
-            task_kill(rig.outcomes[i].task, TASK_KILLED_GONE);
+        if (engine.outcomes[i].task != NULL)
+            task_kill(engine.outcomes[i].task, TASK_KILLED_GONE);
     for (int i = 0; i < count; i++)
-        while (!rig.outcomes[i].ended) rig_turn();
+        while (!engine.outcomes[i].ended) engine_turn();
 }
 
 static size_t fetches(void)
@@ -115,7 +118,7 @@ static size_t fetches(void)
     size_t n = 0;
 
     for (int i = 0; i < OUTCOMES_MAX; i++) {
-        const struct task *task = rig.outcomes[i].task;
+        const struct task *task = engine.outcomes[i].task;
         const char *waits = task == NULL ? NULL : task_waits_for(task);
 
         if (waits != NULL && strcmp(waits, "http.request") == 0) n++;
@@ -302,11 +305,11 @@ static void a_killed_task_leaves_its_server(void **state)
         snprintf(text, sizeof text, "http.request{url = at .. '%s', timeout = 100}",
                  paths[i]);
         begin_many(1, text);
-        while (peer.held == 0) rig_turn();
-        for (int n = 0; n < 3; n++) rig_turn();
+        while (peer.held == 0) engine_turn();
+        for (int n = 0; n < 3; n++) engine_turn();
         kill_all(1);
-        assert_int_equal(rig.outcomes[0].killed, TASK_KILLED_GONE);
-        while (peer.held > 0) rig_turn();
+        assert_int_equal(engine.outcomes[0].killed, TASK_KILLED_GONE);
+        while (peer.held > 0) engine_turn();
     }
 }
 
@@ -317,9 +320,9 @@ static void a_task_killed_at_any_turn_ends(void **state)
         begin_many(2,
                    "http.request{url = at .. '/hello'} http.request{url = at .. '/big', "
                    "max_bytes = 3000000} sleep(100)");
-        for (int n = 0; n < turns; n++) uv_run(&rig.loop, UV_RUN_NOWAIT);
+        for (int n = 0; n < turns; n++) uv_run(&engine.loop, UV_RUN_NOWAIT);
         kill_all(1);
-        for (int n = 0; n < turns; n++) uv_run(&rig.loop, UV_RUN_NOWAIT);
+        for (int n = 0; n < turns; n++) uv_run(&engine.loop, UV_RUN_NOWAIT);
         kill_all(2);
     }
     returns("return http.request{url = at .. '/hello'}.body", "hello");
@@ -329,12 +332,12 @@ static void an_answer_for_a_killed_task_is_dropped(void **state)
 {
     (void)state;
     begin_many(1, "http.request{url = at .. '/hello'}");
-    rig.hold = true;
-    while (rig.env.ready.count == 0) rig_turn();
-    task_kill(rig.outcomes[0].task, TASK_KILLED_GONE);
-    rig.hold = false;
-    while (!rig.outcomes[0].ended) rig_turn();
-    assert_int_equal(rig.outcomes[0].killed, TASK_KILLED_GONE);
+    engine.hold = true;
+    while (engine.env.ready.count == 0) engine_turn();
+    task_kill(engine.outcomes[0].task, TASK_KILLED_GONE);
+    engine.hold = false;
+    while (!engine.outcomes[0].ended) engine_turn();
+    assert_int_equal(engine.outcomes[0].killed, TASK_KILLED_GONE);
 }
 
 /* A name that does not resolve holds neither the loop nor the end of its task. */
@@ -343,7 +346,7 @@ static void a_stuck_resolver_is_left_alone(void **state)
     (void)state;
     resolver_stuck(true);
     begin_many(2, "http.request{url = 'http://stuck.test/', timeout = 100}");
-    while (resolver_waiting() < 2) rig_turn();
+    while (resolver_waiting() < 2) engine_turn();
     returns("return http.request{url = at .. '/hello'}.body", "hello");
     kill_all(2);
     returns(
@@ -384,22 +387,22 @@ static void too_many_wait_and_more_are_refused(void **state)
 
     (void)state;
     begin_many(FULL, "http.request{url = at .. '/hold', timeout = 100}");
-    while (peer.held < FETCH_RUNNING_MAX) rig_turn();
+    while (peer.held < FETCH_RUNNING_MAX) engine_turn();
     assert_int_equal(fetches(), FULL);
     assert_true(
-        rig_begin(&rig.outcomes[FULL],
-                  script("local ok, e = pcall(http.request, {url = at .. '/hello'}) "
-                         "return e.status .. e.code")));
-    assert_true(rig.outcomes[FULL].ended);
-    assert_string_equal(rig.outcomes[FULL].result, "503UNAVAILABLE");
+        engine_begin(&engine.outcomes[FULL],
+                     script("local ok, e = pcall(http.request, {url = at .. '/hello'}) "
+                            "return e.status .. e.code")));
+    assert_true(engine.outcomes[FULL].ended);
+    assert_string_equal(engine.outcomes[FULL].result, "503UNAVAILABLE");
     assert_int_equal(peer.accepted, FETCH_RUNNING_MAX);
 
     /* One leaves, the first that waits gets its place. */
-    task_kill(rig.outcomes[0].task, TASK_KILLED_GONE);
-    while (peer.accepted == FETCH_RUNNING_MAX) rig_turn();
-    task_kill(rig.outcomes[FULL - 1].task, TASK_KILLED_GONE); /* it waits */
+    task_kill(engine.outcomes[0].task, TASK_KILLED_GONE);
+    while (peer.accepted == FETCH_RUNNING_MAX) engine_turn();
+    task_kill(engine.outcomes[FULL - 1].task, TASK_KILLED_GONE); /* it waits */
     kill_all(FULL);
-    while (peer.held > 0) rig_turn();
+    while (peer.held > 0) engine_turn();
 }
 
 static void a_deadline_counts_from_the_start(void **state)
@@ -409,11 +412,11 @@ static void a_deadline_counts_from_the_start(void **state)
     (void)state;
     begin_many(LAST, "http.request{url = at .. '/hold', timeout = 100}");
     assert_true(
-        rig_begin(&rig.outcomes[LAST],
-                  script("local ok, e = pcall(http.request, {url = at .. '/hello', "
-                         "timeout = 0.1}) return e.status .. e.code")));
-    while (!rig.outcomes[LAST].ended) rig_turn();
-    assert_string_equal(rig.outcomes[LAST].result, "504TIMEOUT");
+        engine_begin(&engine.outcomes[LAST],
+                     script("local ok, e = pcall(http.request, {url = at .. '/hello', "
+                            "timeout = 0.1}) return e.status .. e.code")));
+    while (!engine.outcomes[LAST].ended) engine_turn();
+    assert_string_equal(engine.outcomes[LAST].result, "504TIMEOUT");
     kill_all(LAST);
 }
 
@@ -428,18 +431,18 @@ static void every_allocation_may_fail(void **state)
 
     (void)state;
     for (long n = 0; done < 3; n++) {
-        struct outcome *o = &rig.outcomes[0];
+        struct outcome *o = &engine.outcomes[0];
         const char *whole = script(text);
 
         mem_fail_after(n);
-        if (rig_begin(o, whole))
-            while (!o->ended) rig_turn();
+        if (engine_begin(o, whole))
+            while (!o->ended) engine_turn();
         bool failed = mem_failed() != 0;
         mem_fail_after(-1);
         if (!failed) done++;
         assert_true(failed || o->ok);
         if (o->ok) assert_string_equal(o->result, "hello");
-        http_end(&rig.env);
+        http_end(&engine.env);
     }
 }
 

@@ -42,11 +42,11 @@ static struct {
     bool hold; /* tasks that are ready stay so */
     long live;
     struct outcome outcomes[OUTCOMES_MAX];
-} rig;
+} engine;
 
 /* ---- tasks ----------------------------------------------------------------------- */
 
-static inline int rig_finish(lua_State *L)
+static inline int engine_finish(lua_State *L)
 {
     struct outcome *o = task_context(task_current(L));
 
@@ -54,7 +54,7 @@ static inline int rig_finish(lua_State *L)
     return 0;
 }
 
-static inline void rig_on_end(struct task *task, void *ctx)
+static inline void engine_on_end(struct task *task, void *ctx)
 {
     struct outcome *o = ctx;
 
@@ -65,14 +65,14 @@ static inline void rig_on_end(struct task *task, void *ctx)
 }
 
 /* The script goes on until its first wait; false: no memory even to start it. */
-static inline bool rig_begin(struct outcome *o, const char *script)
+static inline bool engine_begin(struct outcome *o, const char *script)
 {
     struct task_plan plan = {
-        .name = "test", .finish = rig_finish, .on_end = rig_on_end, .ctx = o
+        .name = "test", .finish = engine_finish, .on_end = engine_on_end, .ctx = o
     };
 
     memset(o, 0, sizeof *o);
-    o->task = task_new(rig.vm, &plan);
+    o->task = task_new(engine.vm, &plan);
     if (o->task == NULL) return false;
     o->begun = true;
     if (luaL_loadstring(task_lua(o->task), script) != LUA_OK) {
@@ -84,28 +84,28 @@ static inline bool rig_begin(struct outcome *o, const char *script)
     return true;
 }
 
-static inline void rig_turn(void) { uv_run(&rig.loop, UV_RUN_ONCE); }
+static inline void engine_turn(void) { uv_run(&engine.loop, UV_RUN_ONCE); }
 
-static inline struct outcome *rig_run(const char *script)
+static inline struct outcome *engine_run(const char *script)
 {
-    struct outcome *o = &rig.outcomes[OUTCOMES_MAX - 1];
+    struct outcome *o = &engine.outcomes[OUTCOMES_MAX - 1];
 
-    if (!rig_begin(o, script)) fail_msg("%s", o->result);
-    while (!o->ended) rig_turn();
+    if (!engine_begin(o, script)) fail_msg("%s", o->result);
+    while (!o->ended) engine_turn();
     return o;
 }
 
-static inline void rig_returns(const char *script, const char *expected)
+static inline void engine_returns(const char *script, const char *expected)
 {
-    struct outcome *o = rig_run(script);
+    struct outcome *o = engine_run(script);
 
     if (!o->ok) fail_msg("%s\nfailed: %s", script, o->result);
     assert_string_equal(o->result, expected);
 }
 
-static inline void rig_raises(const char *script, const char *part)
+static inline void engine_raises(const char *script, const char *part)
 {
-    struct outcome *o = rig_run(script);
+    struct outcome *o = engine_run(script);
 
     if (o->ok) fail_msg("%s\ndid not raise but returned %s", script, o->result);
     if (strstr(o->result, part) == NULL)
@@ -114,16 +114,16 @@ static inline void rig_raises(const char *script, const char *part)
 
 /* ---- life ------------------------------------------------------------------------ */
 
-static inline void rig_before_wait(uv_prepare_t *handle)
+static inline void engine_before_wait(uv_prepare_t *handle)
 {
     (void)handle;
-    if (!rig.hold) task_run_ready(&rig.env);
-    if (rig.env.redis != NULL) redis_flush(rig.env.redis);
+    if (!engine.hold) task_run_ready(&engine.env);
+    if (engine.env.redis != NULL) redis_flush(engine.env.redis);
 }
 
-static inline void rig_tick(uv_timer_t *timer) { (void)timer; }
+static inline void engine_tick(uv_timer_t *timer) { (void)timer; }
 
-static inline int rig_start(void **state)
+static inline int engine_start(void **state)
 {
     const int64_t ms = 1000000;
 
@@ -131,34 +131,34 @@ static inline int rig_start(void **state)
     signal(SIGPIPE, SIG_IGN);
     alarm(GIVE_UP_S);
     log_setup(LOG_OFF, LOG_KEY_VALUE, "test");
-    memset(&rig, 0, sizeof rig);
-    rig.live = mem_live();
-    uv_loop_init(&rig.loop);
-    uv_prepare_init(&rig.loop, &rig.before_wait);
-    uv_prepare_start(&rig.before_wait, rig_before_wait);
-    uv_timer_init(&rig.loop, &rig.tick);
-    uv_timer_start(&rig.tick, rig_tick, 10, 10);
-    rig.env.loop = &rig.loop;
-    rig.env.limits = (struct script_limits){ .stretch_ns = clock_scaled(2000) * ms,
-                                             .request_ns = clock_scaled(20000) * ms,
-                                             .vm_memory = 128 << 20,
-                                             .task_memory = 16 << 20 };
-    rig.vm = vm_new(&rig.env, NULL, 1);
-    if (rig.vm == NULL) return -1;
-    rig.vm->baseline = rig.vm->used;
-    rig.env.current = rig.vm;
+    memset(&engine, 0, sizeof engine);
+    engine.live = mem_live();
+    uv_loop_init(&engine.loop);
+    uv_prepare_init(&engine.loop, &engine.before_wait);
+    uv_prepare_start(&engine.before_wait, engine_before_wait);
+    uv_timer_init(&engine.loop, &engine.tick);
+    uv_timer_start(&engine.tick, engine_tick, 10, 10);
+    engine.env.loop = &engine.loop;
+    engine.env.limits = (struct script_limits){ .stretch_ns = clock_scaled(2000) * ms,
+                                                .request_ns = clock_scaled(20000) * ms,
+                                                .vm_memory = 128 << 20,
+                                                .task_memory = 16 << 20 };
+    engine.vm = vm_new(&engine.env, NULL, 1);
+    if (engine.vm == NULL) return -1;
+    engine.vm->baseline = engine.vm->used;
+    engine.env.current = engine.vm;
     return budget_start() ? 0 : -1;
 }
 
 /* The test has ended what it added to the environment.  Nothing may be left. */
-static inline int rig_stop(void **state)
+static inline int engine_stop(void **state)
 {
     (void)state;
-    uv_close((uv_handle_t *)&rig.before_wait, NULL);
-    uv_close((uv_handle_t *)&rig.tick, NULL);
-    uv_run(&rig.loop, UV_RUN_DEFAULT);
-    assert_int_equal(uv_loop_close(&rig.loop), 0);
-    assert_int_equal(mem_live(), rig.live);
+    uv_close((uv_handle_t *)&engine.before_wait, NULL);
+    uv_close((uv_handle_t *)&engine.tick, NULL);
+    uv_run(&engine.loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&engine.loop), 0);
+    assert_int_equal(mem_live(), engine.live);
     budget_stop();
     alarm(0);
     return 0;

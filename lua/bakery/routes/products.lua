@@ -73,59 +73,43 @@ local ORDER <const> = {
   rating = "avg_rating", popularity = "COALESCE(r.sold, 0)",
 }
 
--- How a search finds: by words, else - for typing errors - by likeness of the name.
-local BY_WORDS <const> = {
-  match = [[to_tsvector('english', p.name || ' ' || COALESCE(p.description, ''))
-    @@ websearch_to_tsquery('english', %s)]],
-  rank = [[ts_rank(to_tsvector('english', p.name || ' ' || COALESCE(p.description, '')),
-    websearch_to_tsquery('english', %s))]],
-}
-local BY_LIKENESS <const> = { match = "%s <%% p.name", rank = "word_similarity(%s, p.name)" }
-
--- Likeness above it counts: 'choclate' is 0.58 like 'Chocolate Cake'.
-local LIKE_ENOUGH <const> = "SELECT set_config('pg_trgm.word_similarity_threshold', '0.4', true)"
-
---- The conditions of a list, with their parameters.
-local function filter(q, search)
-  local where, values = {}, {}
+--- The conditions of a list, with their parameters.  search_products finds by words,
+-- else - for typing errors - by likeness of the name; see docs/data.md.
+local function filter(q)
+  local from, where, values = FROM, {}, {}
   local function add(condition, value)
     values[#values + 1] = value
     where[#where + 1] = " AND " .. condition:format("$" .. #values)
   end
 
-  if q.search then add(search.match, q.search) end
+  if q.search then
+    values[1] = q.search
+    from = FROM:gsub("FROM products p", "FROM search_products($1) s JOIN products p ON p.id = s.product_id", 1)
+  end
   if q.category then add("p.category = %s", q.category) end
   if q.minPrice then add("p.price >= %s", q.minPrice) end
   if q.maxPrice then add("p.price <= %s", q.maxPrice) end
   if q.inStock ~= nil then where[#where + 1] = q.inStock and " AND p.stock > 0" or " AND p.stock = 0" end
-  return table.concat(where), values
+  return from .. table.concat(where), values
 end
 
-local function order_of(q, search)
-  local direction = (q.sortOrder or (q.search and not q.sortBy and "DESC") or "DESC"):upper()
-
-  if q.search and not q.sortBy then
-    return (" ORDER BY " .. search.rank):format("$1") .. " " .. direction .. ", p.id"
-  end
-  return " ORDER BY " .. ORDER[q.sortBy or "created_at"] .. " " .. direction .. ", p.id"
+local function order_of(q)
+  local key = q.sortBy and ORDER[q.sortBy] or q.search and "s.rank" or "p.created_at"
+  return " ORDER BY " .. key .. " " .. (q.sortOrder or "DESC"):upper() .. ", p.id"
 end
 
-local function find(q, search)
-  local where, values = filter(q, search)
-  local count = { "SELECT count(*) AS n FROM (SELECT 1" .. FROM .. where .. " LIMIT "
-                  .. COUNT_MAX + 1 .. ") AS some", as = "row" }
-  local page = { "SELECT " .. COLUMNS .. "," .. FIGURES .. FROM .. where .. order_of(q, search)
+local function find(q)
+  local from, values = filter(q)
+  local count = { "SELECT count(*) AS n FROM (SELECT 1" .. from .. " LIMIT " .. COUNT_MAX + 1 .. ") AS counted",
+                  as = "row" }
+  local page = { "SELECT " .. COLUMNS .. "," .. FIGURES .. from .. order_of(q)
                  .. " LIMIT " .. q.limit .. " OFFSET " .. (q.page - 1) * q.limit, as = "json" }
 
   for _, statement in ipairs { count, page } do
     for i, value in ipairs(values) do statement[i + 1] = value end
   end
-  if search ~= BY_LIKENESS then
-    local results = db.all { count, page }
-    return results[1].n, results[2]
-  end
-  local results = db.batch { { LIKE_ENOUGH }, count, page }
-  return results[2].n, results[3]
+  local results = db.all { count, page }
+  return results[1].n, results[2]
 end
 
 local function list(req)
@@ -136,8 +120,7 @@ local function list(req)
   end
   if q.search == "" then q.search = nil end
 
-  local total, rows = find(q, BY_WORDS)
-  if total == 0 and q.search then total, rows = find(q, BY_LIKENESS) end
+  local total, rows = find(q)
   local answer = web.list("products", rows, math.min(total, COUNT_MAX), q)
   if total > COUNT_MAX then answer.total_is_estimate = true end
   return answer
@@ -149,9 +132,11 @@ local function categories()
     WHERE archived_at IS NULL AND category IS NOT NULL GROUP BY category ORDER BY category]]
 end
 
+-- Up to 5 there is an index (docs/data.md).
 local function low_stock(req)
-  return db.json("SELECT " .. COLUMNS .. "," .. FIGURES .. FROM
-                 .. " AND p.stock <= $1 ORDER BY p.stock, p.name LIMIT 1000", req.query.threshold)
+  local threshold = req.query.threshold
+  return db.json("SELECT " .. COLUMNS .. "," .. FIGURES .. FROM .. (threshold <= 5 and " AND p.low_stock" or "")
+                 .. " AND p.stock <= $1 ORDER BY p.stock, p.name LIMIT 1000", threshold)
 end
 
 local function stats()

@@ -3,8 +3,6 @@
 local cjson  = require "cjson"
 local socket = require "socket"
 
-cjson.decode_array_with_array_mt(true)
-
 local client = {}
 client.port = tonumber(os.getenv "TEST_PORT")
 client.timeout = 30
@@ -30,6 +28,18 @@ function Connection:close()
   self.socket:close()
 end
 
+--- What is there, waiting for at least a byte; nil and why.
+function Connection:more()
+  local ready = socket.select({ self.socket }, nil, self.timeout or client.timeout)
+  if #ready == 0 then return nil, "timeout" end
+  self.socket:settimeout(0)
+  local bytes, why, part = self.socket:receive(65536)
+  self.socket:settimeout(client.timeout)
+  bytes = bytes or part
+  if #bytes == 0 and why == "closed" then return nil, why end
+  return bytes
+end
+
 --- Up to and with `mark`, or nil and what was there.
 function Connection:read_until(mark)
   while true do
@@ -39,18 +49,16 @@ function Connection:read_until(mark)
       self.rest = self.rest:sub(stop + 1)
       return text
     end
-    local more, why, part = self.socket:receive(65536)
-    more = more or part
-    if #more == 0 then return nil, why, self.rest end
+    local more, why = self:more()
+    if not more then return nil, why, self.rest end
     self.rest = self.rest .. more
   end
 end
 
 function Connection:read_bytes(n)
   while #self.rest < n do
-    local more, why, part = self.socket:receive(n - #self.rest)
-    more = more or part
-    if #more == 0 then return nil, why end
+    local more, why = self:more()
+    if not more then return nil, why end
     self.rest = self.rest .. more
   end
   local text = self.rest:sub(1, n)
@@ -61,9 +69,9 @@ end
 --- Everything until the server closes; the reason is "closed" or "timeout".
 function Connection:read_all()
   while true do
-    local more, why, part = self.socket:receive(65536)
-    self.rest = self.rest .. (more or part)
-    if why then
+    local more, why = self:more()
+    self.rest = self.rest .. (more or "")
+    if not more then
       local text = self.rest
       self.rest = ""
       return text, why
