@@ -8,6 +8,7 @@
 #include "cache/redis.h"
 #include "db/pg_pool.h"
 #include "script/bind_crypto.h"
+#include "script/bind_http.h"
 #include "script/bind_shared.h"
 #include "script/bind_tasks.h"
 #include "script/task.h"
@@ -27,6 +28,7 @@ void runtime_env(const struct config *config, struct script_env *env)
                     .vm_memory = (size_t)config->script_memory,
                     .task_memory = (size_t)config->script_task_memory },
         .development = config->development,
+        .cors_origins = config->cors_origins,
         .setting = setting,
         .setting_ctx = (void *)(uintptr_t)config,
         .home = config->home,
@@ -189,6 +191,7 @@ void runtime_stop(struct runtime *rt)
     assert(rt->env.tasks_live == 0);
     jobs_stop(&rt->env);
     if (rt->env.current != NULL) vm_free(rt->env.current);
+    http_end(&rt->env);
     if (rt->env.redis != NULL) redis_close(rt->env.redis, on_redis_closed, rt);
     if (rt->env.pg != NULL) pg_pool_close(rt->env.pg, on_pg_closed, rt);
     while (rt->closing > 0) uv_run(&rt->loop, UV_RUN_ONCE);

@@ -64,15 +64,40 @@ static void accept_scripts(struct supervisor *s, int fd, uint64_t number)
     slots_send(&s->slots, CONTROL_SCRIPTS, number, "", fd);
 }
 
+static uint64_t fingerprint(const struct supervisor *s)
+{
+    int64_t ignored;
+
+    return snapshot_fingerprint(s->config->app, s->config->home, &ignored);
+}
+
+/* Somebody is writing just now: what is there may be half of it, so wait for a pause. */
+static bool unsettled(struct supervisor *s)
+{
+    int64_t newest_us, age_ms;
+
+    s->fingerprint = snapshot_fingerprint(s->config->app, s->config->home, &newest_us);
+    age_ms = (clock_wall_us() - newest_us) / 1000;
+    if (s->watch < 0 || age_ms < 0 || age_ms >= SETTLE_MS) return false;
+    s->look_at_ms = clock_ms() + SETTLE_MS - age_ms;
+    return true;
+}
+
 static void try_scripts(struct supervisor *s)
 {
     struct buf fault = { 0 };
     uint64_t number = s->number + 1;
     int fd;
 
+    if (unsettled(s)) return;
     s->look_at_ms = 0;
-    s->fingerprint = snapshot_fingerprint(s->config->app, s->config->home);
     fd = snapshot_write(s->config->app, s->config->home, number, &fault);
+    if (s->watch >= 0 && fingerprint(s) != s->fingerprint) {    /* changed while it was read */
+        if (fd >= 0) close(fd);
+        buf_free(&fault);
+        s->look_at_ms = clock_ms() + SETTLE_MS;
+        return;
+    }
     s->number = number;
     if (fd < 0 || !trial_start(&s->trial, s->config, fd, number)) {
         buf_add_byte(&fault, '\0');
@@ -94,9 +119,7 @@ static void trial_over(struct supervisor *s)
         close(fd);
     }
     trial_end(&s->trial);
-    if (s->watch >= 0 &&
-        snapshot_fingerprint(s->config->app, s->config->home) != s->fingerprint)
-        s->look_at_ms = clock_ms();
+    if (s->watch >= 0 && fingerprint(s) != s->fingerprint) s->look_at_ms = clock_ms();
 }
 
 static void start_watch(struct supervisor *s)
@@ -112,8 +135,7 @@ static void on_watch(struct supervisor *s)
 {
     if (!watch_read(s->watch)) return;
     start_watch(s);
-    if (snapshot_fingerprint(s->config->app, s->config->home) != s->fingerprint)
-        s->look_at_ms = clock_ms() + SETTLE_MS;
+    if (fingerprint(s) != s->fingerprint) s->look_at_ms = clock_ms() + SETTLE_MS;
 }
 
 /* ---- workers ----------------------------------------------------------------------- */

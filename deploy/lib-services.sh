@@ -202,8 +202,10 @@ make_cluster() {
   rm "$password"
 }
 
+# Its programs complain about a working directory that they cannot read, hence `-C /`.
 postgres_answers() {
-  [[ -n $(postgres_pid) ]] && "$pgbin/pg_isready" -q -h 127.0.0.1 -p "$(cat "$state/postgres.port")"
+  [[ -n $(postgres_pid) ]] &&
+    env -i -C / "$pgbin/pg_isready" -q -h 127.0.0.1 -p "$(cat "$state/postgres.port")"
 }
 
 postgres_settled() { postgres_answers || ! kill -0 "$spawned" 2>/dev/null; }
@@ -272,7 +274,7 @@ setup_postgres() {
   local sum fault
   sum=$(short_hash "$(declare -f setup_sql)")
   [[ ! -e $state/pg/ready || $(cat "$state/pg/ready") != "$sum" ]] || return 0
-  fault=$(setup_sql | env -i PATH="$PATH" PGPASSWORD="$superuser_password" "$pgbin/psql" -Xq \
+  fault=$(setup_sql | env -i -C / PATH="$PATH" PGPASSWORD="$superuser_password" "$pgbin/psql" -Xq \
     -h 127.0.0.1 -p "$(cat "$state/postgres.port")" -U postgres postgres 2>&1 >/dev/null) ||
     die "the database could not be set up: ${fault##*$'\n'}"
   echo "$sum" >"$state/pg/ready"

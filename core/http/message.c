@@ -1,5 +1,7 @@
 #include "http/message.h"
 
+#include "http/text.h"
+
 /* ---- methods ------------------------------------------------------------------ */
 
 static const struct slice methods[] = {
@@ -29,26 +31,14 @@ struct slice request_header(const struct request *r, struct slice name)
     return (struct slice){ NULL, 0 };
 }
 
-static struct slice strip(const char *p, size_t n)
-{
-    while (n > 0 && (*p == ' ' || *p == '\t')) p++, n--;
-    while (n > 0 && (p[n - 1] == ' ' || p[n - 1] == '\t')) n--;
-    return (struct slice){ p, n };
-}
-
 int cookie_next(struct slice *rest, struct slice *key, struct slice *value)
 {
     while (rest->n > 0) {
-        const char *end = memchr(rest->p, ';', rest->n), *equals;
-        size_t n = end == NULL ? rest->n : (size_t)(end - rest->p);
-        struct slice pair = strip(rest->p, n);
+        struct slice pair = text_until(rest, ';');
 
-        rest->p += end == NULL ? n : n + 1;
-        rest->n -= end == NULL ? n : n + 1;
-        equals = pair.n == 0 ? NULL : memchr(pair.p, '=', pair.n);
-        if (equals == NULL) continue;
-        *key = strip(pair.p, (size_t)(equals - pair.p));
-        *value = strip(equals + 1, pair.n - (size_t)(equals - pair.p) - 1);
+        if (pair.n == 0 || memchr(pair.p, '=', pair.n) == NULL) continue;
+        *key = text_strip(text_until(&pair, '='));
+        *value = text_strip(pair);
         if (value->n >= 2 && value->p[0] == '"' && value->p[value->n - 1] == '"')
             *value = (struct slice){ value->p + 1, value->n - 2 };
         return 1;
@@ -129,11 +119,8 @@ bool response_header(struct response *a, struct slice name, struct slice value)
     if (a->header_count == RESPONSE_HEADERS_MAX || name.p == NULL || !is_token(name))
         return false;
     if (value.n > 0 && value.p == NULL) return false;
-    for (size_t i = 0; i < value.n; i++) {
-        unsigned char c = (unsigned char)value.p[i];
-
-        if ((c < ' ' && c != '\t') || c == 0x7f) return false;
-    }
+    for (size_t i = 0; i < value.n; i++)
+        if (text_is_control(value.p[i])) return false;
     a->headers[a->header_count++] = (struct header){ name, value };
     return true;
 }

@@ -3,6 +3,7 @@
 #include <assert.h>
 
 #include "http/target.h"
+#include "http/text.h"
 
 _Static_assert(LLHTTP_STRICT_MODE == 1, "loose mode lets a bare CR end a header");
 
@@ -33,84 +34,84 @@ static enum parse_result malformed(struct parse *p, const char *message)
 
 /* ---- the head: rules that come before the grammar --------------------------------------- */
 
-/* Every CR is followed by LF and every LF preceded by CR, no NUL. */
-static const char *check_lines(const char *p, size_t n)
+/* Limits hold for a line that is not complete, too.  The empty line counts nothing. */
+static enum parse_result check_limits(struct parse *p)
 {
-    if (memchr(p, '\0', n) != NULL) return "The head holds a NUL";
-    for (const char *lf = p, *end = p + n;
-         (lf = memchr(lf, '\n', (size_t)(end - lf))) != NULL; lf++)
-        if (lf == p || lf[-1] != '\r') return "A line of the head ends without CR";
-    for (const char *cr = p, *end = p + n;
-         (cr = memchr(cr, '\r', (size_t)(end - cr))) != NULL; cr++)
-        if (cr + 1 < end && cr[1] != '\n') return "The head holds a bare CR";
-    return NULL;
+    const struct parse_scan *s = &p->scan;
+    size_t length = s->at - s->line;
+
+    if (s->lines == 0 && length > p->limits->line_max)
+        return bad(p, 414, "URI_TOO_LONG", "The request line is too long");
+    if (s->lines > 0 && length > 0 && s->at + 2 - s->headers > p->limits->head_max)
+        return bad(p, 431, "HEADERS_TOO_LARGE", "The headers are too large");
+    return PARSE_MORE;
 }
 
-/* Limits that hold for an unfinished head, too. */
-static enum parse_result check_limits(struct parse *p, const char *head, size_t n)
+static enum parse_result end_first_line(struct parse *p, struct slice line)
 {
-    const char *lf = memchr(head, '\n', n);
-    size_t line = lf == NULL ? n : (size_t)(lf - head) + 1, lines = 0;
+    struct parse_scan *s = &p->scan;
+    struct slice target;
+    struct fault fault;
 
-    if (line > p->limits->line_max + 2)
-        return bad(p, 414, "URI_TOO_LONG", "The request line is longer than 8 KiB");
-    if (n - line > p->limits->head_max)
-        return bad(p, 431, "HEADERS_TOO_LARGE", "The headers are larger than 16 KiB");
-    for (const char *at = lf; at != NULL;
-         at = memchr(at + 1, '\n', n - (size_t)(at + 1 - head)))
-        lines++;
-    if (lines > p->limits->header_max + 2)
-        return bad(p, 431, "HEADERS_TOO_LARGE", "There are more than 100 headers");
-    return PARSE_DONE;
+    if (line.n == 0 && !s->skipped) { /* a courtesy of RFC 9112, 2.2 */
+        s->skipped = true;
+        s->begin = s->at;
+        return PARSE_MORE;
+    }
+    fault = target_read_line(p->request, line, &target);
+    if (fault.status != 0) return bad(p, fault.status, fault.code, fault.message);
+    s->target_at = (size_t)(target.p - line.p);
+    s->target_n = target.n;
+    s->headers = s->at;
+    s->lines = 1;
+    return PARSE_MORE;
 }
 
-/* METHOD SP target SP HTTP/1.x, single blanks. */
-static enum parse_result read_line(struct parse *p, const char *line, size_t n,
-                                   struct slice *target)
+/* PARSE_HEAD behind the empty line. */
+static enum parse_result end_line(struct parse *p, const char *head)
 {
-    struct request *r = p->request;
-    const char *first = memchr(line, ' ', n), *last;
-    struct slice method, version;
+    struct parse_scan *s = &p->scan;
+    struct slice line = { head + s->line, s->at - s->line };
 
-    if (first == NULL || first == line)
-        return malformed(p, "The request line is malformed");
-    last = memrchr(line, ' ', n);
-    method = (struct slice){ line, (size_t)(first - line) };
-    *target = (struct slice){ first + 1, last == first ? 0 : (size_t)(last - first) - 1 };
-    version = (struct slice){ last + 1, n - (size_t)(last - line) - 1 };
-    if (last == first || target->n == 0 || memchr(target->p, ' ', target->n) != NULL)
-        return malformed(p, "The request line is malformed");
-    for (size_t i = 0; i < method.n; i++)
-        if (memchr("!#$%&'*+-.^_`|~", method.p[i], 15) == NULL &&
-            !(method.p[i] >= '0' && method.p[i] <= '9') &&
-            !((method.p[i] | 0x20) >= 'a' && (method.p[i] | 0x20) <= 'z'))
-            return malformed(p, "The method is malformed");
-    if (version.n != 8 || memcmp(version.p, "HTTP/", 5) != 0 || version.p[6] != '.' ||
-        version.p[5] < '0' || version.p[5] > '9' || version.p[7] < '0' ||
-        version.p[7] > '9')
-        return malformed(p, "The HTTP version is malformed");
-    if (version.p[5] != '1' || version.p[7] > '1')
-        return bad(p, 505, "HTTP_VERSION_NOT_SUPPORTED",
-                   "HTTP/1.0 and HTTP/1.1 are spoken here");
-    r->minor = version.p[7] - '0';
-    r->method = method_of(method);
-    if (r->method == METHOD_UNKNOWN)
-        return bad(p, 501, "NOT_IMPLEMENTED", "The method is not known");
-    if (r->method == METHOD_CONNECT)
-        return bad(p, 405, "METHOD_NOT_ALLOWED", "This is no proxy");
-    return PARSE_DONE;
+    s->at += 2;
+    s->line = s->at;
+    if (s->lines == 0) return end_first_line(p, line);
+    if (line.n == 0) return PARSE_HEAD;
+    if (line.p[0] == ' ' || line.p[0] == '\t')
+        return malformed(p, "A header line begins with a blank");
+    if (s->lines++ > p->limits->header_max)
+        return bad(p, 431, "HEADERS_TOO_LARGE", "There are too many headers");
+    return PARSE_MORE;
+}
+
+/* Goes on where the last feed ended, strictly in the order of the bytes, so that the
+ * outcome never depends on how they were cut. */
+static enum parse_result scan(struct parse *p, const char *head, size_t n)
+{
+    struct parse_scan *s = &p->scan;
+    enum parse_result result = PARSE_MORE;
+
+    while (result == PARSE_MORE && s->at < n) {
+        s->at += text_length(head + s->at, n - s->at);
+        result = check_limits(p);
+        if (result != PARSE_MORE || s->at == n) break;
+        if (head[s->at] == '\n')
+            return malformed(p, "A line of the head ends without CR");
+        if (head[s->at] != '\r') return malformed(p, "The head holds control characters");
+        if (s->at + 1 == n) break;
+        if (head[s->at + 1] != '\n') return malformed(p, "The head holds a bare CR");
+        result = end_line(p, head);
+    }
+    return result;
 }
 
 /* ---- llhttp --------------------------------------------------------------------------------- */
 
+/* Trailers come through the same callbacks; they are dropped. */
 static int on_header_field(llhttp_t *llhttp, const char *at, size_t n)
 {
     struct parse *p = llhttp->data;
 
-    if (p->state != HEAD) {
-        p->trailer_bytes += n + 4;
-        return p->trailer_bytes > p->limits->trailer_max ? HPE_USER : HPE_OK;
-    }
     p->header_name = (struct slice){ at, n };
     return n == 0 ? HPE_USER : HPE_OK;
 }
@@ -120,13 +121,10 @@ static int on_header_value(llhttp_t *llhttp, const char *at, size_t n)
     struct parse *p = llhttp->data;
     struct request *r = p->request;
 
-    if (p->state != HEAD) {
-        p->trailer_bytes += n;
-        return p->trailer_bytes > p->limits->trailer_max ? HPE_USER : HPE_OK;
-    }
-    while (n > 0 && (at[n - 1] == ' ' || at[n - 1] == '\t')) n--;
-    while (n > 0 && (*at == ' ' || *at == '\t')) at++, n--;
-    r->headers[r->header_count++] = (struct header){ p->header_name, { at, n } };
+    if (p->state != HEAD) return HPE_OK;
+    assert(r->header_count < p->scan.lines - 1);
+    r->headers[r->header_count++] =
+        (struct header){ p->header_name, text_strip((struct slice){ at, n }) };
     return HPE_OK;
 }
 
@@ -137,28 +135,21 @@ static int on_headers_complete(llhttp_t *llhttp)
     return 0;
 }
 
-static int on_extension(llhttp_t *llhttp, const char *at, size_t n)
-{
-    struct parse *p = llhttp->data;
-
-    (void)at;
-    p->extension_bytes += n + 1;
-    return p->extension_bytes > p->limits->chunk_extension_max ? HPE_USER : HPE_OK;
-}
-
+/* Behind the line in front of a chunk; the last one is empty. */
 static int on_chunk(llhttp_t *llhttp)
 {
     struct parse *p = llhttp->data;
 
-    p->in_data = llhttp->content_length > 0;
+    p->framing.data = llhttp->content_length > 0;
+    p->framing.trailers = llhttp->content_length == 0;
     return HPE_OK;
 }
 
+/* Only a chunked body's end is not known beforehand. */
 static int on_message_complete(llhttp_t *llhttp)
 {
     struct parse *p = llhttp->data;
 
-    p->message_complete = true;
     return p->state == BODY_CHUNKED ? HPE_PAUSED : HPE_OK;
 }
 
@@ -166,38 +157,16 @@ static const llhttp_settings_t callbacks = {
     .on_header_field = on_header_field,
     .on_header_value = on_header_value,
     .on_headers_complete = on_headers_complete,
-    .on_chunk_extension_name = on_extension,
-    .on_chunk_extension_value = on_extension,
     .on_chunk_header = on_chunk,
     .on_message_complete = on_message_complete,
 };
 
 /* ---- the head: what the headers say ---------------------------------------------------------- */
 
-static bool has_control(struct slice value)
-{
-    for (size_t i = 0; i < value.n; i++) {
-        unsigned char c = (unsigned char)value.p[i];
-
-        if ((c < ' ' && c != '\t') || c == 0x7f) return true;
-    }
-    return false;
-}
-
 static bool has_word(struct slice list, struct slice word)
 {
-    while (list.n > 0) {
-        const char *comma = memchr(list.p, ',', list.n);
-        size_t n = comma == NULL ? list.n : (size_t)(comma - list.p);
-        struct slice item = { list.p, n };
-
-        while (item.n > 0 && (*item.p == ' ' || *item.p == '\t')) item.p++, item.n--;
-        while (item.n > 0 && (item.p[item.n - 1] == ' ' || item.p[item.n - 1] == '\t'))
-            item.n--;
-        if (slice_equal_fold(item, word)) return true;
-        list.p += comma == NULL ? n : n + 1;
-        list.n -= comma == NULL ? n : n + 1;
-    }
+    while (list.n > 0)
+        if (slice_equal_fold(text_strip(text_until(&list, ',')), word)) return true;
     return false;
 }
 
@@ -218,7 +187,7 @@ static bool read_length(struct slice value, int64_t *length)
 /* What several headers say together. */
 struct seen {
     int hosts, lengths, encodings;
-    bool close, keep_alive;
+    bool close, keep_alive, expect;
 };
 
 static enum parse_result read_header(struct parse *p, const struct header *h,
@@ -226,7 +195,6 @@ static enum parse_result read_header(struct parse *p, const struct header *h,
 {
     struct request *r = p->request;
 
-    if (has_control(h->value)) return malformed(p, "A header holds control characters");
     switch (h->name.n) {
     case 4:
         if (!slice_equal_fold(h->name, SLICE("Host"))) break;
@@ -234,10 +202,10 @@ static enum parse_result read_header(struct parse *p, const struct header *h,
         r->host = h->value;
         break;
     case 6:
-        if (!slice_equal_fold(h->name, SLICE("Expect")) || r->minor == 0) break;
+        if (!slice_equal_fold(h->name, SLICE("Expect"))) break;
         if (!slice_equal_fold(h->value, SLICE("100-continue")))
             return bad(p, 417, "EXPECTATION_FAILED", "Only 100-continue can be expected");
-        p->expect_continue = true;
+        seen->expect = true;
         break;
     case 10:
         if (!slice_equal_fold(h->name, SLICE("Connection"))) break;
@@ -253,7 +221,7 @@ static enum parse_result read_header(struct parse *p, const struct header *h,
     case 17:
         if (!slice_equal_fold(h->name, SLICE("Transfer-Encoding"))) break;
         seen->encodings++;
-        if (!slice_equal_fold(h->value, SLICE("chunked")))
+        if (!slice_equal(h->value, SLICE("chunked")))
             return malformed(p, "Transfer-Encoding must be chunked");
         break;
     default: break;
@@ -282,104 +250,82 @@ static enum parse_result read_headers(struct parse *p)
         return malformed(p, "Transfer-Encoding has no place here");
     if (seen.encodings == 1) p->content_length = -1;
     r->has_body = p->content_length != 0;
+    p->expect_continue = seen.expect && r->minor == 1 && r->has_body;
     r->keep_alive = !seen.close && (r->minor == 1 || seen.keep_alive);
     return PARSE_DONE;
 }
 
-/* Copies the head to where the request's slices point, and reads it. */
+static enum parse_result no_memory(struct parse *p)
+{
+    return bad(p, 503, "UNAVAILABLE", "Not enough memory");
+}
+
+/* Copies the checked head to where the request's slices point, and reads it. */
 static enum parse_result read_head(struct parse *p, const char *head, size_t n)
 {
     struct request *r = p->request;
-    enum parse_result result = check_limits(p, head, n);
-    const char *fault = check_lines(head, n);
-    struct slice copy, target;
-    size_t line, lines = 0;
+    struct slice copy = arena_copy(&r->arena, head, n);
+    enum parse_result result;
+    struct fault fault;
 
-    if (fault != NULL) return malformed(p, fault);
-    if (result != PARSE_DONE) return result;
-    copy = arena_copy(&r->arena, head, n);
-    for (size_t i = 0; i < n; i++) lines += head[i] == '\n';
-    r->headers = copy.p == NULL ? NULL : arena_get(&r->arena, lines * sizeof *r->headers);
-    if (r->headers == NULL) return bad(p, 503, "UNAVAILABLE", "Not enough memory");
-    line = (size_t)((const char *)memchr(copy.p, '\r', n) - copy.p);
-    result = read_line(p, copy.p, line, &target);
-    if (result != PARSE_DONE) return result;
-    for (const char *lf = copy.p;
-         (lf = memchr(lf, '\n', n - (size_t)(lf - copy.p))) != NULL; lf++)
-        if (lf + 1 < copy.p + n && (lf[1] == ' ' || lf[1] == '\t'))
-            return malformed(p, "A header line begins with a blank");
+    r->headers = arena_get(&r->arena, (p->scan.lines - 1) * sizeof *r->headers);
+    r->header_count = 0;
+    if (copy.p == NULL || r->headers == NULL) return no_memory(p);
     if (llhttp_execute(&p->llhttp, copy.p, n) != HPE_OK)
-        return malformed(p, "The headers are malformed");
+        return malformed(p, "The head is malformed");
     result = read_headers(p);
     if (result != PARSE_DONE) return result;
-    fault = target_read(r, target);
-    if (fault != NULL) return malformed(p, fault);
+    fault =
+        target_read(r, (struct slice){ copy.p + p->scan.target_at, p->scan.target_n });
+    if (fault.status != 0) return bad(p, fault.status, fault.code, fault.message);
     p->state = BODY_PLAN;
     return PARSE_HEAD;
 }
 
 /* ---- collecting the head ------------------------------------------------------------------------ */
 
-static const char *find_end(const char *p, size_t n)
+/* Keeps what a feed that did not complete the head has of it. */
+static enum parse_result keep(struct parse *p, const char *bytes, size_t n)
 {
-    const char *end = n < 4 ? NULL : memmem(p, n, "\r\n\r\n", 4);
+    struct parse_scan *s = &p->scan;
 
-    return end == NULL ? NULL : end + 4;
+    buf_add(&p->head, bytes + s->begin, n - s->begin);
+    s->at -= s->begin;
+    s->line -= s->begin;
+    if (s->lines > 0) s->headers -= s->begin;
+    s->begin = 0;
+    return p->head.failed ? no_memory(p) : PARSE_MORE;
 }
 
-/* One empty line in front of a request line is a courtesy of RFC 9112, 2.2. */
-static size_t skip_empty_line(struct parse *p, const char *bytes, size_t n)
+/* The common case: the whole head is in the caller's buffer. */
+static enum parse_result feed_first(struct parse *p, const char *bytes, size_t n,
+                                    size_t *used)
 {
-    if (p->skipped || p->head.n > 0 || n < 2 || memcmp(bytes, "\r\n", 2) != 0) return 0;
-    p->skipped = true;
-    return 2;
+    const struct parse_scan *s = &p->scan;
+    enum parse_result result = scan(p, bytes, n);
+
+    *used = result == PARSE_HEAD ? s->at : n;
+    if (result == PARSE_MORE) return keep(p, bytes, n);
+    if (result != PARSE_HEAD) return result;
+    return read_head(p, bytes + s->begin, s->at - s->begin);
 }
 
-static enum parse_result collect(struct parse *p, const char *bytes, size_t n,
-                                 size_t *used)
-{
-    size_t had = p->head.n, room = p->limits->line_max + p->limits->head_max + 8;
-    size_t take = n < room ? n : room;
-    const char *end;
-    enum parse_result result;
-
-    buf_add(&p->head, bytes, take);
-    if (p->head.failed) return bad(p, 503, "UNAVAILABLE", "Not enough memory");
-    *used += take;
-    if (p->head.n >= 2 && !p->skipped && memcmp(p->head.p, "\r\n", 2) == 0) {
-        p->skipped = true;
-        buf_drop(&p->head, 2);
-        had = had < 2 ? 0 : had - 2;
-    }
-    end = find_end(p->head.p, p->head.n);
-    if (end != NULL) {
-        size_t head_n = (size_t)(end - p->head.p);
-
-        *used -= p->head.n - head_n;
-        result = read_head(p, p->head.p, head_n);
-        buf_free(&p->head);
-        return result;
-    }
-    const char *fault = p->head.n == 0 ? NULL : check_lines(p->head.p, p->head.n);
-    if (fault != NULL) return malformed(p, fault);
-    result = p->head.n == 0 ? PARSE_DONE : check_limits(p, p->head.p, p->head.n);
-    return result == PARSE_DONE ? PARSE_MORE : result;
-}
-
-static enum parse_result feed_head(struct parse *p, const char *bytes, size_t n,
+static enum parse_result feed_more(struct parse *p, const char *bytes, size_t n,
                                    size_t *used)
 {
-    size_t skip = skip_empty_line(p, bytes, n);
-    const char *end;
+    const struct parse_scan *s = &p->scan;
+    size_t had = p->head.n, room = p->limits->line_max + p->limits->head_max + 8;
+    enum parse_result result;
 
-    *used = skip;
-    bytes += skip;
-    n -= skip;
-    if (n == 0) return PARSE_MORE;
-    end = p->head.n == 0 ? find_end(bytes, n) : NULL;
-    if (end == NULL) return collect(p, bytes, n, used);
-    *used += (size_t)(end - bytes);
-    return read_head(p, bytes, (size_t)(end - bytes));
+    /* More than 'room' bytes without an end are a fault that scan() finds in them. */
+    buf_add(&p->head, bytes, n < room ? n : room);
+    if (p->head.failed) return no_memory(p);
+    result = scan(p, p->head.p, p->head.n);
+    *used = result == PARSE_HEAD ? s->at - had : n;
+    if (result != PARSE_HEAD) return result;
+    result = read_head(p, p->head.p + s->begin, s->at - s->begin);
+    buf_free(&p->head);
+    return result;
 }
 
 /* ---- bodies ------------------------------------------------------------------------------------------ */
@@ -405,24 +351,84 @@ static enum parse_result feed_length(struct parse *p, const char *bytes, size_t 
     return PARSE_DATA;
 }
 
-/* The bytes around the data: every LF stands behind a CR, every CR before an LF. */
-static bool check_framing(struct parse *p, const char *bytes, size_t n)
+static enum parse_result check_trailers(struct parse *p, char c)
 {
-    for (size_t i = 0; i < n; i++) {
-        if ((p->tail[1] == '\r') != (bytes[i] == '\n')) return false;
-        p->tail[0] = p->tail[1];
-        p->tail[1] = bytes[i];
-    }
-    return true;
+    struct parse_framing *f = &p->framing;
+
+    if (f->last == '\n' && (c == ' ' || c == '\t'))
+        return malformed(p, "A trailer begins with a blank");
+    /* The empty line counts nothing. */
+    if (++f->trailer_bytes > p->limits->trailer_max + 2)
+        return bad(p, 431, "HEADERS_TOO_LARGE", "The trailers are too large");
+    return PARSE_MORE;
 }
 
-/* The end of the body: what is left belongs to the next request. */
-static enum parse_result end_chunked(struct parse *p, const char *at, size_t n)
+/* A size of up to 16 digits, and perhaps extensions. */
+static enum parse_result check_size(struct parse *p, char c)
 {
-    if (!check_framing(p, at, n) || p->tail[0] != '\r' || p->tail[1] != '\n')
+    struct parse_framing *f = &p->framing;
+
+    if (c == '\n') {
+        f->extension = false;
+        f->digits = 0;
+    } else if (f->extension || c == ';') {
+        f->extension = true;
+        if (c != '\r' && ++f->extension_bytes > p->limits->chunk_extension_max)
+            return malformed(p, "The chunk extensions are too large");
+    } else if (c != '\r' && (text_hex(c) < 0 || ++f->digits > 16)) {
+        return malformed(p, "A chunk's size is malformed");
+    }
+    return PARSE_MORE;
+}
+
+/* The rules for what stands around the data, before llhttp sees it: every CR is followed
+ * by LF and every LF preceded by CR, and no other controls. */
+static enum parse_result check_framing(struct parse *p, char c)
+{
+    struct parse_framing *f = &p->framing;
+    enum parse_result result;
+
+    if ((f->last == '\r') != (c == '\n') ||
+        (text_is_control(c) && c != '\r' && c != '\n'))
+        return malformed(p, "The lines of the chunks are malformed");
+    result = f->trailers ? check_trailers(p, c) : check_size(p, c);
+    f->last = c;
+    return result;
+}
+
+static enum parse_result feed_framing(struct parse *p, const char *at)
+{
+    enum parse_result result = check_framing(p, *at);
+    llhttp_errno_t error;
+
+    if (result != PARSE_MORE) return result;
+    error = llhttp_execute(&p->llhttp, at, 1);
+    if (error == HPE_PAUSED && *at == '\n') {
+        p->state = COMPLETE;
+        return PARSE_DONE;
+    }
+    if (error != HPE_OK) return malformed(p, "The chunks are malformed");
+    if (p->framing.data &&
+        (p->llhttp.content_length > INT64_MAX ||
+         (int64_t)p->llhttp.content_length > p->body_limit - p->body_bytes))
+        return too_large(p);
+    return PARSE_MORE;
+}
+
+static enum parse_result feed_data(struct parse *p, const char *bytes, size_t n,
+                                   size_t *used)
+{
+    uint64_t left = p->llhttp.content_length;
+    size_t step = left < n ? (size_t)left : n;
+
+    *used += step;
+    if (llhttp_execute(&p->llhttp, bytes, step) != HPE_OK)
         return malformed(p, "The chunks are malformed");
-    p->state = COMPLETE;
-    return PARSE_DONE;
+    p->framing.data = p->llhttp.content_length > 0;
+    p->framing.last = '\0';
+    p->body_bytes += (int64_t)step;
+    p->data = (struct slice){ bytes, step };
+    return PARSE_DATA;
 }
 
 /* Framing goes to llhttp byte by byte, data in one piece, so that each call sees either
@@ -430,32 +436,12 @@ static enum parse_result end_chunked(struct parse *p, const char *at, size_t n)
 static enum parse_result feed_chunked(struct parse *p, const char *bytes, size_t n,
                                       size_t *used)
 {
-    while (*used < n) {
-        const char *at = bytes + *used;
-        uint64_t left = p->in_data ? p->llhttp.content_length : 1;
-        size_t step = left < n - *used ? (size_t)left : n - *used;
-        bool was_data = p->in_data;
-        llhttp_errno_t error;
+    enum parse_result result = PARSE_MORE;
 
-        error = llhttp_execute(&p->llhttp, at, step);
-        *used += step;
-        if (error == HPE_PAUSED && p->message_complete) return end_chunked(p, at, step);
-        if (p->trailer_bytes > p->limits->trailer_max)
-            return bad(p, 431, "HEADERS_TOO_LARGE", "The trailers are too large");
-        if (error != HPE_OK) return malformed(p, "The chunks are malformed");
-        if (!was_data) {
-            if (!check_framing(p, at, step))
-                return malformed(p, "The chunks are malformed");
-            continue;
-        }
-        p->in_data = p->llhttp.content_length > 0;
-        p->tail[0] = p->tail[1] = 'x';
-        p->body_bytes += (int64_t)step;
-        if (p->body_bytes > p->body_limit) return too_large(p);
-        p->data = (struct slice){ at, step };
-        return PARSE_DATA;
-    }
-    return PARSE_MORE;
+    while (result == PARSE_MORE && *used < n && !p->framing.data)
+        result = feed_framing(p, bytes + (*used)++);
+    if (result != PARSE_MORE || *used == n) return result;
+    return feed_data(p, bytes + *used, n - *used, used);
 }
 
 static enum parse_result feed_body(struct parse *p, const char *bytes, size_t n,
@@ -475,13 +461,12 @@ void parse_begin(struct parse *p, struct request *request,
     p->request = request;
     p->limits = limits == NULL ? &parse_default_limits : limits;
     p->body_limit = INT64_MAX;
-    p->content_length = 0;
-    p->expect_continue = p->skipped = p->message_complete = p->in_data = false;
+    p->content_length = p->body_bytes = 0;
+    p->expect_continue = false;
     p->data = (struct slice){ NULL, 0 };
     p->state = HEAD;
-    p->body_bytes = 0;
-    p->extension_bytes = p->trailer_bytes = 0;
-    memset(p->tail, 'x', sizeof p->tail);
+    p->scan = (struct parse_scan){ 0 };
+    p->framing = (struct parse_framing){ 0 };
     llhttp_init(&p->llhttp, HTTP_REQUEST, &callbacks);
     p->llhttp.data = p;
 }
@@ -490,7 +475,10 @@ enum parse_result parse_feed(struct parse *p, const char *bytes, size_t n, size_
 {
     *used = 0;
     switch ((enum state)p->state) {
-    case HEAD: return n == 0 ? PARSE_MORE : feed_head(p, bytes, n, used);
+    case HEAD:
+        if (n == 0) return PARSE_MORE;
+        return p->head.n == 0 ? feed_first(p, bytes, n, used)
+                              : feed_more(p, bytes, n, used);
     case BODY_PLAN: return feed_body(p, bytes, n, used);
     case BODY_LENGTH: return feed_length(p, bytes, n, used);
     case BODY_CHUNKED: return feed_chunked(p, bytes, n, used);
@@ -502,7 +490,7 @@ enum parse_result parse_feed(struct parse *p, const char *bytes, size_t n, size_
 
 bool parse_started(const struct parse *p)
 {
-    return p->state != HEAD || p->head.n > 0 || p->skipped;
+    return p->state != HEAD || p->head.n > p->scan.begin;
 }
 
 void parse_end(struct parse *p) { buf_free(&p->head); }

@@ -33,6 +33,26 @@ extern const struct parse_limits parse_default_limits;
 
 enum parse_result { PARSE_MORE, PARSE_HEAD, PARSE_DATA, PARSE_DONE, PARSE_BAD };
 
+/* How far the head was checked; the places count from its first byte. */
+struct parse_scan {
+    size_t begin;               /* of the request line: behind an empty line, perhaps */
+    size_t at;                  /* all before it is checked */
+    size_t line;                /* where the line at 'at' begins */
+    size_t lines;               /* complete ones */
+    size_t headers;             /* where the second line begins */
+    size_t target_at, target_n; /* counted from 'begin' */
+    bool skipped;               /* an empty line in front of the request */
+};
+
+/* Where a chunked body stands: inside of a chunk, or in the lines around the data. */
+struct parse_framing {
+    bool data;     /* inside of a chunk */
+    bool trailers; /* behind the last chunk's line */
+    bool extension;
+    char last; /* the byte before */
+    size_t digits, extension_bytes, trailer_bytes;
+};
+
 struct parse {
     struct request *request;
     const struct parse_limits *limits;
@@ -49,16 +69,13 @@ struct parse {
     const char *code, *message;
 
     /* its own */
-    struct buf head; /* an incomplete head; empty between requests */
-    llhttp_t llhttp;
     int state;
-    int64_t body_bytes;
-    size_t extension_bytes, trailer_bytes;
+    struct buf head; /* an incomplete head; empty between requests */
+    struct parse_scan scan;
+    struct parse_framing framing;
+    llhttp_t llhttp;
     struct slice header_name;
-    char tail[2]; /* the last bytes of a chunked body's framing */
-    bool skipped; /* an empty line in front of the request */
-    bool in_data; /* inside of a chunk */
-    bool message_complete;
+    int64_t body_bytes;
 };
 
 /* Starts with the next request, whose arena takes the head's bytes. */
@@ -68,7 +85,8 @@ void parse_begin(struct parse *p, struct request *request,
 MUST_CHECK enum parse_result parse_feed(struct parse *p, const char *bytes, size_t n,
                                         size_t *used);
 
-/* Whether a byte of the current request was seen. */
+/* Whether a byte of the current request was seen; the empty line that may stand in front
+ * of one is none. */
 bool parse_started(const struct parse *p);
 
 /* Frees what the parser holds; the request is the caller's. */

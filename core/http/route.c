@@ -10,8 +10,8 @@
 struct node {
     struct slice segment; /* a literal; points into text */
     char *text;
-    struct node *next;     /* its siblings */
-    struct node *literals; /* children */
+    struct node **literals; /* children, by length and bytes */
+    size_t literal_count;
     struct node *param, *rest;
     struct target *targets;
 };
@@ -46,11 +46,11 @@ static void node_free(struct node *node)
         node->targets = target->next;
         mem_free(target);
     }
-    for (struct node *child = node->literals, *next; child != NULL; child = next) {
-        next = child->next;
-        node_free(child);
-        mem_free(child);
+    for (size_t i = 0; i < node->literal_count; i++) {
+        node_free(node->literals[i]);
+        mem_free(node->literals[i]);
     }
+    mem_free(node->literals);
     node_free(node->param);
     mem_free(node->param);
     node_free(node->rest);
@@ -83,30 +83,64 @@ static bool next_segment(struct slice *rest, struct slice *segment)
     return true;
 }
 
+static int compare(struct slice a, struct slice b)
+{
+    if (a.n != b.n) return a.n < b.n ? -1 : 1;
+    return a.n == 0 ? 0 : memcmp(a.p, b.p, a.n);
+}
+
+/* Where among the literal children the segment is, or would be. */
+static size_t literal_place(const struct node *node, struct slice segment, bool *found)
+{
+    size_t low = 0, high = node->literal_count;
+
+    *found = false;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        int order = compare(segment, node->literals[middle]->segment);
+
+        if (order == 0) {
+            *found = true;
+            return middle;
+        }
+        if (order < 0) high = middle;
+        else low = middle + 1;
+    }
+    return low;
+}
+
 /* ---- adding -------------------------------------------------------------------------------- */
 
-static struct node *literal_child(struct node *node, struct slice segment)
+static struct node *literal_new(struct slice segment)
 {
-    for (struct node *child = node->literals; child != NULL; child = child->next)
-        if (slice_equal(child->segment, segment)) return child;
-    return NULL;
+    struct node *node = mem_get_clear(sizeof *node);
+
+    if (node == NULL) return NULL;
+    node->text = mem_copy_text(segment.p, segment.n);
+    if (node->text == NULL) {
+        mem_free(node);
+        return NULL;
+    }
+    node->segment = (struct slice){ node->text, segment.n };
+    return node;
 }
 
 static struct node *add_literal(struct node *node, struct slice segment)
 {
-    struct node *child = literal_child(node, segment);
+    bool found;
+    size_t place = literal_place(node, segment, &found), count = node->literal_count;
+    struct node **literals, *child;
 
-    if (child != NULL) return child;
-    child = mem_get_clear(sizeof *child);
+    if (found) return node->literals[place];
+    literals = mem_resize(node->literals, (count + 1) * sizeof(struct node *));
+    if (literals == NULL) return NULL;
+    node->literals = literals;
+    child = literal_new(segment);
     if (child == NULL) return NULL;
-    child->text = mem_copy_text(segment.p, segment.n);
-    if (child->text == NULL) {
-        mem_free(child);
-        return NULL;
-    }
-    child->segment = (struct slice){ child->text, segment.n };
-    child->next = node->literals;
-    node->literals = child;
+    memmove(literals + place + 1, literals + place,
+            (count - place) * sizeof(struct node *));
+    literals[place] = child;
+    node->literal_count++;
     return child;
 }
 
@@ -199,33 +233,37 @@ struct search {
 static bool take(const struct node *node, struct search *s)
 {
     for (const struct target *t = node->targets; t != NULL; t = t->next) {
+        size_t n = (size_t)t->name_count * sizeof t->names[0];
+
         s->match->allowed |= t->methods;
         if (!(t->methods & s->bit)) continue;
         s->match->target = t->what;
         s->match->param_count = t->name_count;
-        memcpy(s->match->names, t->names, sizeof t->names);
-        memcpy(s->match->values, s->values, sizeof s->values);
+        memcpy(s->match->names, t->names, n);
+        memcpy(s->match->values, s->values, n);
         return true;
     }
     return false;
 }
 
 /* A literal wins over a parameter, a parameter over a rest; what leads nowhere is taken
- * back.  The depth of the recursion is the patterns', not the path's. */
+ * back.  The depth of the recursion is the patterns', not the path's, and no node is
+ * visited twice. */
 static bool find(const struct node *node, struct slice rest, struct search *s)
 {
     struct slice segment, after = rest;
-    const struct node *child;
+    size_t place;
+    bool found;
 
     if (!next_segment(&after, &segment)) return take(node, s);
-    child = literal_child((struct node *)(uintptr_t)node, segment);
-    if (child != NULL && find(child, after, s)) return true;
-    if (node->param != NULL && segment.n > 0 && s->depth < ROUTE_PARAMS_MAX) {
+    place = literal_place(node, segment, &found);
+    if (found && find(node->literals[place], after, s)) return true;
+    if (node->param != NULL && segment.n > 0) {
         s->values[s->depth++] = segment;
         if (find(node->param, after, s)) return true;
         s->depth--;
     }
-    if (node->rest == NULL || s->depth == ROUTE_PARAMS_MAX) return false;
+    if (node->rest == NULL) return false;
     s->values[s->depth++] = (struct slice){ rest.p + 1, rest.n - 1 };
     if (take(node->rest, s)) return true;
     s->depth--;

@@ -1,42 +1,97 @@
 #include "http/target.h"
 
 #include "base/utf8.h"
+#include "http/text.h"
+
+static const struct fault fine = { 0, NULL, NULL };
+
+static struct fault malformed(const char *message)
+{
+    return (struct fault){ 400, "BAD_REQUEST", message };
+}
+
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 static bool is_alnum(char c)
 {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-static int hex(char c)
+/* ---- the request line --------------------------------------------------------------- */
+
+static bool is_token(struct slice s)
 {
-    if (c >= '0' && c <= '9') return c - '0';
-    if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-    return -1;
+    for (size_t i = 0; i < s.n; i++)
+        if (!is_alnum(s.p[i]) && memchr("!#$%&'*+-.^_`|~", s.p[i], 15) == NULL)
+            return false;
+    return s.n > 0;
+}
+
+/* HTTP/ and two digits with a dot. */
+static bool is_version(struct slice s)
+{
+    return s.n == 8 && memcmp(s.p, "HTTP/", 5) == 0 && is_digit(s.p[5]) &&
+           s.p[6] == '.' && is_digit(s.p[7]);
+}
+
+struct fault target_read_line(struct request *r, struct slice line, struct slice *target)
+{
+    const char *last = line.n == 0 ? NULL : memrchr(line.p, ' ', line.n);
+    struct slice method = text_until(&line, ' '), version;
+
+    if (last == NULL || last < line.p)
+        return malformed("The request line must be method, target and version");
+    *target = (struct slice){ line.p, (size_t)(last - line.p) };
+    version = (struct slice){ last + 1, line.n - target->n - 1 };
+    if (target->n == 0 || memchr(target->p, ' ', target->n) != NULL)
+        return malformed("The request line must be method, target and version");
+    if (!is_token(method)) return malformed("The method is malformed");
+    if (!is_version(version)) return malformed("The HTTP version is malformed");
+    if (version.p[5] != '1' || version.p[7] > '1')
+        return (struct fault){ 505, "HTTP_VERSION_NOT_SUPPORTED",
+                               "HTTP/1.0 and HTTP/1.1 are spoken here" };
+    r->minor = version.p[7] - '0';
+    r->method = method_of(method);
+    if (r->method == METHOD_UNKNOWN)
+        return (struct fault){ 501, "NOT_IMPLEMENTED", "The method is not known" };
+    if (r->method == METHOD_CONNECT)
+        return (struct fault){ 405, "METHOD_NOT_ALLOWED", "This is no proxy" };
+    return fine;
 }
 
 /* ---- hosts ------------------------------------------------------------------------- */
 
-bool target_is_host(struct slice host)
+/* The length of what stands in brackets, with them; 0 when it is no IPv6 address. */
+static size_t bracketed(struct slice host)
+{
+    size_t i = 1;
+
+    while (i < host.n &&
+           (text_hex(host.p[i]) >= 0 || host.p[i] == ':' || host.p[i] == '.'))
+        i++;
+    return i >= 3 && i < host.n && host.p[i] == ']' ? i + 1 : 0;
+}
+
+static size_t named(struct slice host)
 {
     size_t i = 0;
 
-    if (i < host.n && host.p[i] == '[') { /* an IPv6 address */
-        for (i++;
-             i < host.n && (hex(host.p[i]) >= 0 || host.p[i] == ':' || host.p[i] == '.');
-             i++)
-            continue;
-        if (i == host.n || host.p[i++] != ']' || i < 4) return false;
-    } else {
-        while (i < host.n &&
-               (is_alnum(host.p[i]) || memchr("-._~%!$&'()*+,;=", host.p[i], 16) != NULL))
-            i++;
-        if (i == 0) return false;
-    }
-    if (i == host.n) return true;
-    if (host.p[i++] != ':' || host.n - i > 5) return false;
-    for (; i < host.n; i++)
-        if (host.p[i] < '0' || host.p[i] > '9') return false;
+    while (i < host.n &&
+           (is_alnum(host.p[i]) || memchr("-._~%!$&'()*+,;=", host.p[i], 16) != NULL))
+        i++;
+    return i;
+}
+
+bool target_is_host(struct slice host)
+{
+    size_t n = host.n > 0 && host.p[0] == '[' ? bracketed(host) : named(host);
+    struct slice port = { host.p + n, host.n - n };
+
+    if (n == 0) return false;
+    if (port.n == 0) return true;
+    if (port.p[0] != ':' || port.n > 6) return false;
+    for (size_t i = 1; i < port.n; i++)
+        if (!is_digit(port.p[i])) return false;
     return true;
 }
 
@@ -53,26 +108,6 @@ static bool has_odd_bytes(struct slice s)
     return false;
 }
 
-static bool decode(const char *p, size_t n, char *out, size_t *out_n)
-{
-    *out_n = 0;
-    for (size_t i = 0; i < n; i++) {
-        char c = p[i];
-
-        if (c == '%') {
-            int high = n - i > 2 ? hex(p[i + 1]) : -1,
-                low = n - i > 2 ? hex(p[i + 2]) : -1;
-
-            if (high < 0 || low < 0) return false;
-            c = (char)(high * 16 + low);
-            i += 2;
-        }
-        if (c == '\0') return false;
-        out[(*out_n)++] = c;
-    }
-    return true;
-}
-
 /* Drops one segment from the end of out; false at the root. */
 static bool go_up(const char *out, size_t *n)
 {
@@ -81,47 +116,61 @@ static bool go_up(const char *out, size_t *n)
     return true;
 }
 
-/* Decodes and resolves "." and ".." segment by segment.  A decoded "/" stays one of its
- * segment's bytes only in appearance, so it is refused: it could change who may do what. */
+/* Decodes and resolves "." and ".." segment by segment.  A decoded "/" would only look
+ * like a border between segments, and could change who may do what: it is refused. */
 static const char *normalise(struct slice raw, char *out, size_t *out_n)
 {
-    size_t at = 1; /* behind the first slash */
+    struct slice rest = { raw.p + 1, raw.n - 1 };
+    bool last;
 
     *out_n = 0;
-    for (;;) {
-        const char *slash = memchr(raw.p + at, '/', raw.n - at);
-        size_t n = slash == NULL ? raw.n - at : (size_t)(slash - raw.p) - at, got;
+    do {
         char *segment = out + *out_n + 1;
+        size_t n;
 
-        if (!decode(raw.p + at, n, segment, &got)) return "The path is malformed";
-        if (memchr(segment, '/', got) != NULL)
+        last = memchr(rest.p, '/', rest.n) == NULL;
+        if (!text_decode(text_until(&rest, '/'), '+', segment, &n))
+            return "The path is malformed";
+        if (memchr(segment, '/', n) != NULL)
             return "The path must not hold an encoded slash";
-        if (got == 2 && segment[0] == '.' && segment[1] == '.') {
+        if (n == 2 && segment[0] == '.' && segment[1] == '.') {
             if (!go_up(out, out_n)) return "The path leaves the root";
-            if (slash == NULL) out[(*out_n)++] = '/';
-        } else if (got == 1 && segment[0] == '.') {
-            if (slash == NULL) out[(*out_n)++] = '/';
+            if (last) out[(*out_n)++] = '/';
+        } else if (n == 1 && segment[0] == '.') {
+            if (last) out[(*out_n)++] = '/';
         } else {
             out[*out_n] = '/';
-            *out_n += got + 1;
+            *out_n += n + 1;
         }
-        if (slash == NULL) break;
-        at += n + 1;
-    }
-    if (*out_n == 0) out[(*out_n)++] = '/';
+    } while (!last);
     return utf8_valid(out, *out_n) ? NULL : "The path is not UTF-8";
 }
 
-/* A path without anything to decode or resolve is the common case. */
+/* Nothing to decode or to resolve, which is the common case. */
 static bool is_plain(struct slice raw)
 {
     return memchr(raw.p, '%', raw.n) == NULL && memmem(raw.p, raw.n, "/.", 2) == NULL;
 }
 
+static struct fault read_path(struct request *r, struct slice raw)
+{
+    const char *message;
+    char *out;
+
+    r->path = raw;
+    if (is_plain(raw)) return fine;
+    out = arena_get(&r->arena, raw.n + 1);
+    if (out == NULL) return (struct fault){ 503, "UNAVAILABLE", "Not enough memory" };
+    message = normalise(raw, out, &r->path.n);
+    r->path.p = out;
+    return message == NULL ? fine : malformed(message);
+}
+
+/* ---- targets ------------------------------------------------------------------------- */
+
 /* "http://host/path" to "/path", if the host is the Host header's. */
 static const char *strip_authority(const struct request *r, struct slice *sent)
 {
-    static const char text[] = "The target's host is not the Host header's";
     size_t scheme = sent->n > 7 && strncasecmp(sent->p, "http://", 7) == 0    ? 7
                     : sent->n > 8 && strncasecmp(sent->p, "https://", 8) == 0 ? 8
                                                                               : 0;
@@ -129,39 +178,34 @@ static const char *strip_authority(const struct request *r, struct slice *sent)
 
     if (scheme == 0) return "The target must begin with a slash";
     while (n < sent->n && sent->p[n] != '/' && sent->p[n] != '?') n++;
-    if (!slice_equal_fold((struct slice){ sent->p + scheme, n - scheme }, r->host))
-        return text;
+    if (n == scheme ||
+        !slice_equal_fold((struct slice){ sent->p + scheme, n - scheme }, r->host))
+        return "The target's host is not the Host header's";
     *sent = (struct slice){ sent->p + n, sent->n - n };
     if (sent->n == 0) *sent = SLICE("/");
     return sent->p[0] == '/' ? NULL : "The target must have a path";
 }
 
-const char *target_read(struct request *r, struct slice sent)
+struct fault target_read(struct request *r, struct slice sent)
 {
-    const char *query, *fault;
-    struct slice raw;
-    char *out;
+    struct slice path;
 
     if (has_odd_bytes(sent))
-        return "The target holds characters that must be percent-encoded";
+        return malformed("The target holds characters that must be percent-encoded");
+    r->query = SLICE("");
     if (slice_equal(sent, SLICE("*"))) {
         r->target = r->path = sent;
-        return r->method == METHOD_OPTIONS ? NULL : "The target * is for OPTIONS only";
+        return r->method == METHOD_OPTIONS
+                   ? fine
+                   : malformed("The target * is for OPTIONS only");
     }
     if (sent.n == 0 || sent.p[0] != '/') {
-        fault = strip_authority(r, &sent);
-        if (fault != NULL) return fault;
+        const char *message = strip_authority(r, &sent);
+
+        if (message != NULL) return malformed(message);
     }
     r->target = sent;
-    query = memchr(sent.p, '?', sent.n);
-    raw = (struct slice){ sent.p, query == NULL ? sent.n : (size_t)(query - sent.p) };
-    r->query = query == NULL ? (struct slice){ "", 0 }
-                             : (struct slice){ query + 1, sent.n - raw.n - 1 };
-    r->path = raw;
-    if (is_plain(raw)) return NULL;
-    out = arena_get(&r->arena, raw.n + 2);
-    if (out == NULL) return "Not enough memory";
-    fault = normalise(raw, out, &r->path.n);
-    r->path.p = out;
-    return fault;
+    path = text_until(&sent, '?');
+    if (sent.n > 0) r->query = sent;
+    return read_path(r, path);
 }

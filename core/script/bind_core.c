@@ -5,7 +5,9 @@
 #include <sys/random.h>
 
 #include "base/log.h"
+#include "base/mem.h"
 #include "base/utf8.h"
+#include "script/bind_bytes.h"
 #include "script/snapshot.h"
 #include "script/task.h"
 #include "script/vm.h"
@@ -148,6 +150,46 @@ static int engine_draining(lua_State *L)
     return 1;
 }
 
+/* Why the scripts on the disk do not load, or nil. */
+static int engine_fault(lua_State *L)
+{
+    lua_pushstring(L, vm_of(L)->env->fault);
+    return 1;
+}
+
+/* Tasks under way: {name, request, waits_for, ms}. */
+static int engine_tasks(lua_State *L)
+{
+    struct vm *vm = vm_of(L);
+    int at = 0;
+
+    lua_newtable(L);
+    for (struct list_node *n = vm->tasks.first; n != NULL && at < 200; n = n->next) {
+        struct task *task = task_of_node(n);
+
+        lua_createtable(L, 0, 4);
+        lua_pushstring(L, task_name(task));
+        lua_setfield(L, -2, "name");
+        lua_pushstring(L, task_request_id(task));
+        lua_setfield(L, -2, "request");
+        lua_pushstring(L, task_waits_for(task));
+        lua_setfield(L, -2, "waits_for");
+        lua_pushinteger(L, task_age_ms(task));
+        lua_setfield(L, -2, "ms");
+        task_push_traceback(L, task);
+        lua_setfield(L, -2, "traceback");
+        lua_rawseti(L, -2, ++at);
+    }
+    return 1;
+}
+
+/* Bytes of this generation's heap. */
+static int engine_memory(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)vm_memory(vm_of(L)));
+    return 1;
+}
+
 static int engine_generation(lua_State *L)
 {
     lua_pushinteger(L, (lua_Integer)vm_of(L)->generation);
@@ -191,6 +233,19 @@ static int engine_file(lua_State *L)
     return 1;
 }
 
+/* engine.json(text): JSON bytes, spliced as they are */
+static int engine_json(lua_State *L)
+{
+    size_t n;
+    const char *text = luaL_checklstring(L, 1, &n);
+    struct bytes *bytes = bytes_push_empty(L);
+    char *copy = mem_copy_text(text, n);
+
+    if (copy == NULL) return luaL_error(L, "not enough memory");
+    *bytes = (struct bytes){ { copy, n }, mem_free, copy, true };
+    return 1;
+}
+
 static int engine_trim(lua_State *L)
 {
     size_t n;
@@ -208,10 +263,14 @@ int luaopen_omade_engine(lua_State *L)
         { "setting", engine_setting },
         { "development", engine_development },
         { "draining", engine_draining },
+        { "fault", engine_fault },
+        { "tasks", engine_tasks },
+        { "memory", engine_memory },
         { "generation", engine_generation },
         { "answer", engine_answer },
         { "fail", engine_fail },
         { "text_length", engine_text_length },
+        { "json", engine_json },
         { "trim", engine_trim },
         { "file", engine_file },
         { NULL, NULL },

@@ -6,7 +6,6 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -116,8 +115,9 @@ struct hashing {
     struct crypto_queue *queue;
     struct task *task; /* NULL: nobody waits any more */
     uint32_t ticket;
-    bool verify, ok;
+    bool verify, ok, done, no_memory;
     char password[BCRYPT_BYTES + 1], setting[CRYPT_OUTPUT_SIZE], hash[CRYPT_OUTPUT_SIZE];
+    struct hashing **holder; /* a userdata on the task's stack; NULL: nobody's */
 };
 
 struct crypto_queue {
@@ -126,8 +126,11 @@ struct crypto_queue {
     int running;
 };
 
+#define HASHING_TYPE "omade.hashing"
+
 static void hash_free(struct hashing *h)
 {
+    if (h->holder != NULL) *h->holder = NULL;
     OPENSSL_cleanse(h->password, sizeof h->password);
     mem_free(h);
 }
@@ -136,13 +139,14 @@ static void hash_free(struct hashing *h)
 static void work(uv_work_t *request)
 {
     struct hashing *h = request->data;
-    struct crypt_data *data = calloc(1, sizeof *data);
+    struct crypt_data *data = mem_get_clear(sizeof *data);
     const char *hash = data == NULL ? NULL : crypt_r(h->password, h->setting, data);
 
+    h->no_memory = data == NULL;
     h->ok = hash != NULL && *hash != '*' && strlen(hash) < sizeof h->hash;
     if (h->ok) strcpy(h->hash, hash);
     if (data != NULL) OPENSSL_cleanse(data, sizeof *data);
-    free(data);
+    mem_free(data);
 }
 
 static void start_more(struct crypto_queue *queue);
@@ -154,6 +158,7 @@ static void work_done(uv_work_t *request, int status)
 
     h->ok = h->ok && status == 0;
     queue->running--;
+    h->done = true;
     if (h->task != NULL) task_wake(h->task, h->ticket); /* the finish frees it */
     else hash_free(h);
     start_more(queue);
@@ -166,40 +171,56 @@ static void start_more(struct crypto_queue *queue)
 
         h->work.data = h;
         if (uv_queue_work(queue->loop, &h->work, work, work_done) == 0) queue->running++;
-        else if (h->task != NULL) task_wake(h->task, h->ticket);
-        else hash_free(h);
+        else {
+            h->done = h->no_memory = true;
+            if (h->task != NULL) task_wake(h->task, h->ticket);
+            else hash_free(h);
+        }
     }
 }
 
-static void hash_cancel(void *ctx)
+/* Nobody waits any more: what runs is freed when it is done. */
+static void hash_leave(struct hashing *h)
 {
-    struct hashing *h = ctx;
-
     h->task = NULL;
-    if (!list_on(&h->node)) return; /* it runs: freed when done */
-    list_remove(&h->node);
+    if (h->holder != NULL) *h->holder = NULL;
+    h->holder = NULL;
+    if (list_on(&h->node)) list_remove(&h->node);
+    else if (!h->done) return;
     hash_free(h);
 }
 
+static void hash_cancel(void *ctx) { hash_leave(ctx); }
+
+static int hash_gc(lua_State *L)
+{
+    struct hashing **holder = lua_touserdata(L, 1);
+
+    if (*holder != NULL) hash_leave(*holder);
+    return 0;
+}
+
+/* [top] the holder */
 static int hash_finish(lua_State *L, int status, lua_KContext ctx)
 {
-    struct hashing *h = (struct hashing *)ctx;
-    bool ok;
+    struct hashing **holder = lua_touserdata(L, -1), *h;
+    char hash[CRYPT_OUTPUT_SIZE];
+    bool verify, ok, no_memory;
 
     (void)status;
-    task_resumed(L); /* killed: cancel cut it off */
-    ok = h->ok;
-    if (h->verify) {
-        lua_pushboolean(L, ok && strlen(h->hash) == strlen(h->setting) &&
-                               CRYPTO_memcmp(h->hash, h->setting, strlen(h->hash)) == 0);
-        hash_free(h);
-        return 1;
-    }
-    char hash[CRYPT_OUTPUT_SIZE];
+    (void)ctx;
+    task_resumed(L);
+    h = *holder;
+    verify = h->verify;
+    no_memory = h->no_memory;
+    ok = h->ok && (!verify || (strlen(h->hash) == strlen(h->setting) &&
+                               CRYPTO_memcmp(h->hash, h->setting, strlen(h->hash)) == 0));
     memcpy(hash, h->hash, sizeof hash);
-    hash_free(h);
-    if (!ok) return luaL_error(L, "the password could not be hashed");
-    lua_pushstring(L, hash);
+    hash_leave(h);
+    if (no_memory) return luaL_error(L, "not enough memory");
+    if (verify) lua_pushboolean(L, ok);
+    else if (ok) lua_pushstring(L, hash);
+    else return luaL_error(L, "the password could not be hashed");
     return 1;
 }
 
@@ -232,7 +253,6 @@ static void set_password(lua_State *L, struct hashing *h, const char *password, 
         return;
     }
     if (EVP_Digest(password, n, digest, &digest_n, EVP_sha256(), NULL) != 1) {
-        hash_free(h);
         luaL_error(L, "the password could not be hashed");
     }
     for (unsigned int i = 0; i < 32; i++)
@@ -243,7 +263,7 @@ static int hash_start(lua_State *L, const char *name, bool verify, const char *s
 {
     struct task *task = task_may_wait(L, name);
     struct crypto_queue *queue = queue_of(L);
-    struct hashing *h;
+    struct hashing **holder, *h;
     size_t n;
     const char *password = luaL_checklstring(L, 1, &n);
 
@@ -255,14 +275,21 @@ static int hash_start(lua_State *L, const char *name, bool verify, const char *s
                   "too many passwords wait to be hashed (200)");
         return lua_error(L);
     }
+    holder = lua_newuserdatauv(L, sizeof *holder, 0);
+    *holder = NULL;
+    luaL_setmetatable(L, HASHING_TYPE);
     h = mem_get_clear(sizeof *h);
     if (h == NULL) return luaL_error(L, "not enough memory");
+    h->holder = holder;
+    *holder = h;
+    h->done = true; /* until it waits: freed with the holder */
     h->queue = queue;
     h->verify = verify;
     strcpy(h->setting, setting);
     set_password(L, h, password, n);
     h->task = task;
     h->ticket = task_await(task, name, hash_cancel, h);
+    h->done = false;
     list_append(&queue->waiting, &h->node);
     start_more(queue);
     return lua_yieldk(L, 0, (lua_KContext)h, hash_finish);
@@ -284,7 +311,13 @@ static int crypto_bcrypt(lua_State *L)
 /* crypto.verify(password, hash): whether it is the hash of this password */
 static int crypto_verify(lua_State *L)
 {
-    return hash_start(L, "crypto.verify", true, luaL_checkstring(L, 2));
+    const char *hash = luaL_checkstring(L, 2);
+    bool bcrypt = strlen(hash) == 60 && strncmp(hash, "$2", 2) == 0 && hash[3] == '$' &&
+                  hash[6] == '$' &&
+                  (hash[4] == '0' || (hash[4] == '1' && hash[5] <= '5'));
+
+    luaL_argcheck(L, bcrypt, 2, "no bcrypt hash of cost 15 or less");
+    return hash_start(L, "crypto.verify", true, hash);
 }
 
 int luaopen_omade_crypto(lua_State *L)
@@ -296,6 +329,10 @@ int luaopen_omade_crypto(lua_State *L)
         { "verify", crypto_verify }, { NULL, NULL },
     };
 
+    luaL_newmetatable(L, HASHING_TYPE);
+    lua_pushcfunction(L, hash_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pop(L, 1);
     luaL_newlib(L, functions);
     return 1;
 }

@@ -153,6 +153,7 @@ static void call_cancel(void *ctx)
     for (int i = 0; i < call->op_count; i++)
         if (call->ops[i].outcome == PG_WAITING) pg_cancel(&call->ops[i]);
     call->waiting = 0;
+    call_clear(call);
 }
 
 /* ---- finish ---------------------------------------------------------------------------- */

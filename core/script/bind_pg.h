@@ -20,6 +20,8 @@ struct pg_transaction {
     bool begun;     /* BEGIN was sent */
     bool done_once; /* a statement of the function was answered */
     int attempt;
+    struct pg_op commit; /* COMMIT, an operation of its own */
+    struct pg_statement commit_statement;
 };
 
 int pg_transaction_call(lua_State *L);  /* db.transaction(fn) */

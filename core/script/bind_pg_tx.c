@@ -13,14 +13,6 @@
 
 enum { ATTEMPTS = 4, PAUSE_MS = 8 };
 
-/* COMMIT, as an operation of its own. */
-struct commit {
-    struct pg_op op;
-    struct pg_statement statement;
-    struct task *task;
-    uint32_t ticket;
-};
-
 /* ---- the pin ------------------------------------------------------------------------ */
 
 /* Back to the pool, which rolls back what is open. */
@@ -29,6 +21,15 @@ static void release(struct pg_transaction *tx)
     if (task_transaction(tx->task) == tx) task_set_transaction(tx->task, NULL);
     if (tx->open) pg_unpin(&tx->pin);
     tx->open = tx->begun = tx->done_once = false;
+    PQclear(tx->commit_statement.result);
+    tx->commit_statement.result = NULL;
+}
+
+/* First call of every continuation: a killed task gives its connection back at once. */
+static void resumed(lua_State *L, struct pg_transaction *tx)
+{
+    if (task_is_killed(L)) release(tx);
+    task_resumed(L);
 }
 
 static int transaction_gc(lua_State *L)
@@ -55,6 +56,23 @@ static int call_finish(lua_State *L, int status, lua_KContext ctx);
 
 /* ---- again -------------------------------------------------------------------------- */
 
+/* Like lua_getfield, without making a string: it may not raise here. */
+static int raw_field(lua_State *L, const char *name)
+{
+    int table = lua_gettop(L);
+
+    lua_pushnil(L);
+    while (lua_next(L, table)) {
+        if (lua_type(L, -2) == LUA_TSTRING && strcmp(lua_tostring(L, -2), name) == 0) {
+            lua_remove(L, -2);
+            return lua_type(L, -1);
+        }
+        lua_pop(L, 1);
+    }
+    lua_pushnil(L);
+    return LUA_TNIL;
+}
+
 /* [top] the error: whether the whole transaction may run once more.  Statements whose
  * plan is stale (26000, 0A000) count, too: nothing was committed. */
 static bool may_retry(lua_State *L, const struct pg_transaction *tx)
@@ -63,7 +81,7 @@ static bool may_retry(lua_State *L, const struct pg_transaction *tx)
     bool is = false;
 
     if (tx->attempt >= ATTEMPTS || !fail_test(L, -1)) return false;
-    if (lua_getfield(L, -1, "sqlstate") == LUA_TSTRING)
+    if (raw_field(L, "sqlstate") == LUA_TSTRING)
         for (size_t i = 0; i < COUNT_OF(states); i++)
             is = is || strcmp(lua_tostring(L, -1), states[i]) == 0;
     lua_pop(L, 1);
@@ -91,19 +109,21 @@ static int retry(lua_State *L, struct pg_transaction *tx)
 
 static void on_committed(void *ctx, struct pg_op *op)
 {
-    struct commit *commit = ctx;
+    struct pg_transaction *tx = ctx;
 
     (void)op;
-    task_wake(commit->task, commit->ticket);
+    task_wake(tx->task, tx->ticket);
 }
 
 static void commit_cancel(void *ctx)
 {
-    struct commit *commit = ctx;
+    struct pg_transaction *tx = ctx;
 
-    if (commit->op.outcome == PG_WAITING) pg_cancel(&commit->op);
+    if (tx->commit.outcome == PG_WAITING) pg_cancel(&tx->commit);
+    release(tx);
 }
 
+/* [top] the error.  Nothing may raise between the failure and the release but lua_error. */
 static int fail_or_retry(lua_State *L, struct pg_transaction *tx)
 {
     if (may_retry(L, tx)) return retry(L, tx);
@@ -111,51 +131,44 @@ static int fail_or_retry(lua_State *L, struct pg_transaction *tx)
     return lua_error(L);
 }
 
-/* [1] fn [2] transaction [3..top-1] results [top] commit */
+/* [1] fn [2] transaction [3..] results */
 static int commit_finish(lua_State *L, int status, lua_KContext ctx)
 {
     struct pg_transaction *tx = (struct pg_transaction *)ctx;
-    struct commit *commit = lua_touserdata(L, -1);
+    struct pg_op op = tx->commit;
+    struct pg_statement statement = tx->commit_statement;
     bool committed;
 
     (void)status;
-    task_resumed(L);
-    if (commit->op.outcome != PG_OK) {
-        pg_push_error(L, &commit->op);
-        PQclear(commit->statement.result);
+    resumed(L, tx);
+    /* COMMIT of a failed transaction succeeds with the tag ROLLBACK. */
+    committed =
+        op.outcome == PG_OK && strcmp(PQcmdStatus(statement.result), "COMMIT") == 0;
+    task_set_transaction(tx->task, NULL);
+    if (op.outcome != PG_OK) {
+        pg_push_error(L, &tx->commit);
         return fail_or_retry(L, tx);
     }
-    /* COMMIT of a failed transaction succeeds with the tag ROLLBACK. */
-    committed = strcmp(PQcmdStatus(commit->statement.result), "COMMIT") == 0;
-    PQclear(commit->statement.result);
     release(tx);
-    if (!committed)
-        return luaL_error(
-            L, "the transaction was rolled back: a statement in it had failed, "
-               "and its error was caught");
-    lua_pop(L, 1);
-    return lua_gettop(L) - 2;
+    if (committed) return lua_gettop(L) - 2;
+    return luaL_error(
+        L, "the transaction was rolled back: a statement in it had failed, and its "
+           "error was caught");
 }
 
 static int commit(lua_State *L, struct pg_transaction *tx)
 {
-    struct commit *commit;
-
     if (!tx->begun) {
         release(tx);
         return lua_gettop(L) - 2;
     }
-    commit = lua_newuserdatauv(L, sizeof *commit, 0);
-    memset(commit, 0, sizeof *commit);
-    commit->task = tx->task;
-    commit->statement.sql = SLICE("COMMIT");
-    commit->op.statements = &commit->statement;
-    commit->op.statement_count = 1;
-    commit->op.on_done = on_committed;
-    commit->op.ctx = commit;
-    task_may_wait(L, "db.transaction");
-    commit->ticket = task_await(tx->task, "db.transaction", commit_cancel, commit);
-    pg_submit_pinned(&tx->pin, &commit->op);
+    tx->commit_statement = (struct pg_statement){ .sql = SLICE("COMMIT") };
+    tx->commit = (struct pg_op){ .statements = &tx->commit_statement,
+                                 .statement_count = 1,
+                                 .on_done = on_committed,
+                                 .ctx = tx };
+    tx->ticket = task_await(tx->task, "db.transaction", commit_cancel, tx);
+    pg_submit_pinned(&tx->pin, &tx->commit);
     return lua_yieldk(L, 0, (lua_KContext)tx, commit_finish);
 }
 
@@ -166,10 +179,7 @@ static int call_finish(lua_State *L, int status, lua_KContext ctx)
 {
     struct pg_transaction *tx = (struct pg_transaction *)ctx;
 
-    if (task_is_killed(L)) {
-        release(tx);
-        task_resumed(L);
-    }
+    resumed(L, tx);
     if (status == LUA_OK || status == LUA_YIELD) return commit(L, tx);
     return fail_or_retry(L, tx);
 }
@@ -179,7 +189,7 @@ static int pin_finish(lua_State *L, int status, lua_KContext ctx)
     struct pg_transaction *tx = (struct pg_transaction *)ctx;
 
     (void)status;
-    task_resumed(L);
+    resumed(L, tx);
     if (tx->pin.outcome != PG_OK) {
         struct pg_op failed = { .outcome = tx->pin.outcome, .failed_at = -1 };
 

@@ -315,8 +315,9 @@ static void on_due(uv_timer_t *timer)
         task_start_later(task, 0);
         return;
     }
+    const char *why = lua_tostring(task_lua(task), -1);
     log_error("job could not start", log_text("job", job->name),
-              log_text("error", luaL_tolstring(task_lua(task), -1, NULL)));
+              log_text("error", why == NULL ? "(no text)" : why));
     task_abandon(task);
 }
 
@@ -397,23 +398,25 @@ static int declare_all(lua_State *L)
 bool jobs_swap(struct script_env *env, struct vm *vm)
 {
     struct list_node *next;
+    bool ok;
 
     for (struct list_node *n = env->jobs.first; n != NULL; n = n->next)
         LIST_ENTRY(n, struct job, node)->declared = false;
     lua_pushcfunction(vm->L, declare_all);
     lua_pushlightuserdata(vm->L, env);
-    if (lua_pcall(vm->L, 1, 0, 0) != LUA_OK) {
-        lua_pop(vm->L, 1);
-        return false;
-    }
+    ok = lua_pcall(vm->L, 1, 0, 0) == LUA_OK;
+    if (!ok) lua_pop(vm->L, 1);
     for (struct list_node *n = env->jobs.first; n != NULL; n = next) {
         struct job *job = LIST_ENTRY(n, struct job, node);
 
         next = n->next;
         if (!job->declared && !job->running) job_stop(job);
-        else if (!job->declared) uv_timer_stop(&job->timer);
+        else if (!job->declared) {
+            uv_timer_stop(&job->timer);
+            job->ms = 0; /* declared again, it starts anew */
+        }
     }
-    return true;
+    return ok;
 }
 
 void jobs_pause(struct script_env *env)

@@ -47,6 +47,7 @@ struct walk {
     struct buf *fault;
     uint32_t count;
     uint64_t fingerprint;
+    int64_t newest_us;
     bool only_fingerprint;
     bool flat;
     size_t root_size; /* of the folder's path, with its slash */
@@ -112,7 +113,10 @@ static uint64_t mix(uint64_t hash, uint64_t value)
 static void add_fingerprint(struct walk *w, const char *path, const struct stat *st)
 {
     uint64_t hash = mix(w->fingerprint, (uint64_t)st->st_ino);
+    int64_t changed_us =
+        (int64_t)st->st_ctim.tv_sec * 1000000 + st->st_ctim.tv_nsec / 1000;
 
+    if (changed_us > w->newest_us) w->newest_us = changed_us;
     for (const char *p = path; *p != '\0'; p++) hash = mix(hash, (unsigned char)*p);
     hash = mix(hash, (uint64_t)st->st_size);
     hash = mix(hash, (uint64_t)st->st_mtim.tv_sec);
@@ -201,13 +205,14 @@ static bool walk_all(struct walk *w, const char *app, const char *home)
     return walk_place(w, lua, home_path, IN_LUA);
 }
 
-uint64_t snapshot_fingerprint(const char *app, const char *home)
+uint64_t snapshot_fingerprint(const char *app, const char *home, int64_t *newest_us)
 {
     struct buf ignored = { 0 };
     struct walk w = { .fault = &ignored, .only_fingerprint = true };
     bool ok = walk_all(&w, app, home);
 
     buf_free(&ignored);
+    *newest_us = w.newest_us;
     return ok ? w.fingerprint | 1 : 0;
 }
 

@@ -35,7 +35,8 @@ bool snapshot_module(const struct snapshot *s, struct slice name, struct slice *
 bool snapshot_file(const struct snapshot *s, struct slice path, struct slice *text);
 
 /* A number that changes with the names, sizes and times of the files; 0 when the
- * folder cannot be read.  Cheaper than a snapshot. */
-uint64_t snapshot_fingerprint(const char *app, const char *home);
+ * folder cannot be read.  Cheaper than a snapshot.  '*newest_us' is the time of the
+ * latest change, as clock_wall_us() tells it. */
+uint64_t snapshot_fingerprint(const char *app, const char *home, int64_t *newest_us);
 
 #endif

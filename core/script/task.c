@@ -447,6 +447,11 @@ bool task_is_of(const struct task *task, void (*on_end)(struct task *task, void 
 }
 
 const char *task_waits_for(const struct task *task) { return task->wait_name; }
+void task_push_traceback(lua_State *L, const struct task *task)
+{
+    luaL_traceback(L, task->co.L, NULL, 0);
+}
+
 const char *task_name(const struct task *task) { return task->plan.name; }
 int64_t task_age_ms(const struct task *task) { return clock_ms() - task->began_ms; }
 

@@ -142,6 +142,7 @@ void task_run_ready(struct script_env *env);
 /* For the list of running tasks: what it waits for (NULL: it runs), since when. */
 const char *task_waits_for(const struct task *task);
 const char *task_name(const struct task *task);
+void task_push_traceback(lua_State *L, const struct task *task);
 int64_t task_age_ms(const struct task *task);
 
 #endif

@@ -42,7 +42,8 @@ struct script_env {
     struct redis *redis;
     struct shared *shared; /* omade.shared */
     struct script_limits limits;
-    bool development; /* error texts reach the client */
+    bool development;         /* error texts reach the client */
+    const char *cors_origins; /* CORS_ORIGINS; "": none */
     const char *(*setting)(void *ctx, const char *name); /* NULL: not set */
     void *setting_ctx;
     const char *home;          /* the folder that holds lua/, migrations/ ... */

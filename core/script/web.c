@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "script/cors.h"
 #include "script/task.h"
 
 /* ---- routing ------------------------------------------------------------------ */
@@ -54,6 +55,18 @@ static void allow_text(unsigned allowed, struct buf *b)
     }
 }
 
+static bool add_allow(struct exchange *x, struct response *a, struct slice methods)
+{
+    if (!response_header(a, SLICE("Allow"), methods)) return false;
+    if (!cors_is_preflight(x->env->cors_origins, x->request)) return true;
+    return response_header(a, SLICE("Access-Control-Allow-Methods"), methods) &&
+           response_header(
+               a, SLICE("Access-Control-Allow-Headers"),
+               SLICE("Authorization, Content-Type, Idempotency-Key, If-None-Match, "
+                     "Last-Event-ID, X-Session-Id, X-Tracking-Token")) &&
+           response_header(a, SLICE("Access-Control-Max-Age"), SLICE("600"));
+}
+
 static void answer_allow(struct exchange *x)
 {
     struct request *r = x->request;
@@ -69,8 +82,7 @@ static void answer_allow(struct exchange *x)
         a.content_type = SLICE("application/json; charset=utf-8");
         a.body = arena_copy(&r->arena, body.p, body.n);
     }
-    if (allow.failed || body.failed || text.p == NULL ||
-        !response_header(&a, SLICE("Allow"), text))
+    if (allow.failed || body.failed || text.p == NULL || !add_allow(x, &a, text))
         a = (struct response){ .status = 503, .close = true };
     buf_free(&allow);
     buf_free(&body);
@@ -172,6 +184,7 @@ static struct task *make_task(struct exchange *x)
 
     if (task == NULL) {
         web_answer_error(x, 503, "UNAVAILABLE", "Not enough memory; try again later");
+        web_body_gone(x);
         request_done(x->request);
         return NULL;
     }
@@ -274,6 +287,7 @@ static void add_headers(void *ctx, const struct request *r, struct buf *head)
         buf_add_text(head, r->id);
         BUF_ADD(head, "\r\n");
     }
+    cors_headers(env->cors_origins, r, head);
     if (is_private(r)) BUF_ADD(head, "Cache-Control: no-store\r\n");
     if (env->answer_headers.n > 0) buf_add_slice(head, buf_slice(&env->answer_headers));
 }

@@ -57,6 +57,7 @@ bool web_is_stream(const struct task *task);
 /* `req`: pushes the userdata, which knows by web_request_over() that it is over. */
 void web_request_push(lua_State *L, struct exchange *x);
 struct exchange *web_request_check(lua_State *L, int at); /* raises "request is over" */
+struct exchange *web_request_peek(lua_State *L, int at);  /* NULL: it is over */
 void web_request_over(struct exchange *x);
 void web_request_open(lua_State *L); /* makes the metatable */
 

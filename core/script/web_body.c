@@ -49,6 +49,8 @@ void web_body_gone(struct exchange *x)
         return;
     }
     x->reader = NULL;
+    if (reader->task != NULL)
+        task_wake(reader->task, reader->ticket); /* "request is over" */
     buf_free(&reader->ahead);
     mem_free(reader);
 }
@@ -64,7 +66,11 @@ static int read_finish(lua_State *L, int status, lua_KContext ctx);
 
 static int wait_for_more(lua_State *L, struct body_reader *reader)
 {
-    reader->task = task_may_wait(L, "req:read");
+    struct task *task = task_may_wait(L, "req:read");
+
+    if (reader->task != NULL)
+        return luaL_error(L, "req:read: another task is reading already");
+    reader->task = task;
     reader->ticket = task_await(reader->task, "req:read", read_cancel, reader);
     return lua_yieldk(L, 0, 0, read_finish);
 }
@@ -72,16 +78,15 @@ static int wait_for_more(lua_State *L, struct body_reader *reader)
 /* [1] req */
 static int read_finish(lua_State *L, int status, lua_KContext ctx)
 {
-    struct exchange *x;
+    struct exchange *x = web_request_peek(L, 1);
     struct body_reader *reader;
     size_t n;
 
-    (void)status;
     (void)ctx;
+    if (status == LUA_YIELD && x != NULL && x->reader != NULL) x->reader->task = NULL;
     task_resumed(L);
     x = web_request_check(L, 1);
     reader = x->reader;
-    reader->task = NULL;
     if (reader->failed)
         return luaL_error(L, "the client left before its body was complete");
     if (reader->ahead.n == 0 && !reader->ended) return wait_for_more(L, reader);

@@ -52,6 +52,13 @@ struct exchange *web_request_check(lua_State *L, int at)
     return handle->x;
 }
 
+struct exchange *web_request_peek(lua_State *L, int at)
+{
+    struct web_request *handle = luaL_testudata(L, at, REQUEST_TYPE);
+
+    return handle == NULL ? NULL : handle->x;
+}
+
 /* ---- makers of fields ------------------------------------------------------------- */
 
 static void push_slice(lua_State *L, struct slice s) { lua_pushlstring(L, s.p, s.n); }

@@ -20,7 +20,9 @@ struct web_stream {
 
 void web_stream_over(struct exchange *x)
 {
-    if (x->stream != NULL) x->stream->x = NULL;
+    if (x->stream == NULL) return;
+    x->stream->x = NULL;
+    if (x->stream->task != NULL) task_wake(x->stream->task, x->stream->ticket);
     x->stream = NULL;
 }
 
@@ -64,6 +66,7 @@ static int drain_finish(lua_State *L, int status, lua_KContext ctx)
     (void)status;
     stream->task = NULL;
     task_resumed(L);
+    if (stream->x == NULL) return luaL_error(L, "the stream is over");
     return 0;
 }
 
@@ -71,6 +74,8 @@ static int write_and_wait(lua_State *L, struct web_stream *stream, struct slice 
 {
     struct task *task = task_may_wait(L, "stream:write");
 
+    if (stream->task != NULL)
+        return luaL_error(L, "stream: another task is writing already");
     if (request_stream(stream->x->request, bytes)) return 0;
     if (stream->x->gone) return luaL_error(L, "the client is gone");
     stream->task = task;
@@ -143,7 +148,8 @@ static int stream_begin(lua_State *L)
     if (lua_istable(L, 4)) {
         lua_pushnil(L);
         while (lua_next(L, 4)) {
-            struct slice name = slice_of(luaL_checkstring(L, -2));
+            luaL_argcheck(L, lua_type(L, -2) == LUA_TSTRING, 4, "names are strings");
+            struct slice name = slice_of(lua_tostring(L, -2));
             struct slice value = slice_of(luaL_checkstring(L, -1));
 
             if (!response_header(&head, arena_copy(&x->request->arena, name.p, name.n),

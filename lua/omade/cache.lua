@@ -3,6 +3,7 @@
 -- A miss takes a lease, and the fill writes only while the lease is its own; cache.drop
 -- removes both.  So a reader that began before a change cannot put the old value back.
 
+local engine = require "omade.core.engine"
 local log    = require "omade.log"
 local redis  = require "omade.redis"
 local uuid   = require "omade.uuid"
@@ -48,6 +49,7 @@ local function load_and_fill(key, seconds, load)
   local token = uuid.v4()
   local mine = take_lease(key, token)
   local bytes = load()
+  if type(bytes) == "string" then bytes = engine.json(bytes) end
 
   if mine and bytes ~= nil then fill(key, token, bytes, seconds) end
   return bytes
@@ -58,11 +60,14 @@ end
 ---@param key string
 ---@param seconds integer life of the entry
 ---@param load fun(): userdata|string|nil makes the bytes (JSON)
----@return userdata|string|nil
+---@return userdata? JSON bytes
 function cache.fetch(key, seconds, load)
   local bytes, down = look(key)
   if bytes ~= nil then return bytes end
-  if down then return load() end
+  if down then
+    bytes = load()
+    return type(bytes) == "string" and engine.json(bytes) or bytes
+  end
 
   local tries = 0
   while loading[key] and tries < 50 do       -- one loader per key and worker

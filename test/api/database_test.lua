@@ -72,12 +72,12 @@ return {
 
   { "the user travels with each statement and goes with it", function()
     local d = data "identity"
-    check.equal(d[1].u or "", "")
+    check.truthy(type(d[1].u) ~= "string" or d[1].u == "", "no user at first")
     for i = 2, 4 do
       check.equal(d[i].u, "10000000-0000-0000-0000-000000000001")
       check.equal(d[i].r, "staff")
     end
-    check.equal(d[5].u or "", "")
+    check.truthy(type(d[5].u) ~= "string" or d[5].u == "", "no user at the end")
     check.equal(data("counted").n, 0, "orders without a user")
   end },
 

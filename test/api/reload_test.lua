@@ -1,5 +1,6 @@
 -- Hot reload: swapped whole or not at all.
 -- serve: dev --workers 2
+-- env: ASAN_OPTIONS=detect_leaks=1:handle_segv=0
 
 local check  = require "check"
 local client = require "client"

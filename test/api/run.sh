@@ -48,10 +48,9 @@ exec 9>"${TMPDIR:-/tmp}/$template.lock"
 flock 9
 if [[ $(owner_sql "SELECT count(*) FROM pg_database WHERE datname = '$template'") == 0 ]]; then
   owner_sql "DROP DATABASE IF EXISTS ${template}_new WITH (FORCE)"
-  owner_sql "CREATE DATABASE ${template}_new TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'" 
+  owner_sql "CREATE DATABASE ${template}_new"
   export DATABASE_URL
   DATABASE_URL=$(with_database "$TEST_DATABASE_URL" "${template}_new")
-  psql -Xq -v ON_ERROR_STOP=1 "$DATABASE_URL" -c 'REVOKE CREATE ON SCHEMA public FROM PUBLIC'
   OMADE_HOME=$home "$binary" migrate up >"$work/migrate.log" 2>&1 || { cat "$work/migrate.log"; exit 1; }
   OMADE_HOME=$home "$binary" seed >"$work/seed.log" 2>&1 || { cat "$work/seed.log"; exit 1; }
   owner_sql "ALTER DATABASE ${template}_new RENAME TO $template"

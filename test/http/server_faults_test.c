@@ -427,6 +427,7 @@ static void drain(void **state)
     stream = dial_and_say(GET("/stream"));
     WAIT_FOR(rig.held.count == 2 && rig.stalls == 1);
     server_drain(rig.server, set_true, &rig.drained);
+    for (int64_t until = clock_ms() + clock_scaled(120); clock_ms() < until;) pump();
     say(&late, GET("/hello")); /* was on its way */
     struct heard *h = hear(&late);
     assert_int_equal(h->status, 200);

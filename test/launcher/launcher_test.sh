@@ -342,6 +342,7 @@ test_side_by_side() {
 test_default_state() {
   local state='' sum folder
   make_checkout default
+  mkdir -m 700 "$checkout/closed" && chown "$EUID" "$checkout/closed"
   sum=$(printf %s "$checkout" | sha256sum | cut -c1-8)
   folder=$work/$kind/home/.local/state/omade/$sum
   [[ $kind != root ]] || folder=/var/lib/omade/$sum
@@ -349,6 +350,8 @@ test_default_state() {
   check 'an impossible state folder gets one line' alike "$(launch env 2>&1)" \
     '^omade: cannot write to /proc/nowhere; [^'$'\n'']*$'
   state=''
+  check 'from a folder that the user may not read' same \
+    "$(cd "$checkout/closed" && launch env 2>&1 >/dev/null)" ''
   answers "$(url DATABASE_URL)"
   check 'the default state folder' test -s "$folder/pg/data/PG_VERSION"
   launch down
@@ -413,6 +416,7 @@ set_kind() {
 
 trap clean_up EXIT
 chmod 755 "$work"
+cd "$work"
 here_copy=$work/stub
 mkdir "$here_copy"
 cp "$here/stub.sh" "$here_copy/"

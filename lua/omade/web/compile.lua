@@ -5,6 +5,8 @@
 
 local auth     = require "omade.auth"
 local config   = require "omade.config"
+local dev_page = require "omade.web.dev_page"
+local engine   = require "omade.core.engine"
 local validate = require "omade.validate"
 require "omade.jobs"
 
@@ -99,5 +101,6 @@ return function(app)
   config.declare(app.settings or {})
   local list = {}
   add_all(list, app.routes or app)
+  if engine.development() then add_all(list, dev_page.routes(list)) end
   return list
 end
