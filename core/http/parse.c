@@ -112,6 +112,7 @@ static int on_header_field(llhttp_t *llhttp, const char *at, size_t n)
 {
     struct parse *p = llhttp->data;
 
+    if (p->state != HEAD) return HPE_OK;
     p->header_name = (struct slice){ at, n };
     return n == 0 ? HPE_USER : HPE_OK;
 }
@@ -355,8 +356,8 @@ static enum parse_result check_trailers(struct parse *p, char c)
 {
     struct parse_framing *f = &p->framing;
 
-    if (f->last == '\n' && (c == ' ' || c == '\t'))
-        return malformed(p, "A trailer begins with a blank");
+    if (f->last == '\n' && (c == ' ' || c == '\t' || c == ':'))
+        return malformed(p, "A trailer has no name");
     /* The empty line counts nothing. */
     if (++f->trailer_bytes > p->limits->trailer_max + 2)
         return bad(p, 431, "HEADERS_TOO_LARGE", "The trailers are too large");

@@ -1,6 +1,6 @@
 -- Supervisor and workers: crash, replacement, balance, reload, drain.
 -- serve: --workers 2
--- env: LOG_LEVEL=info
+-- env: HEARTBEAT_TIMEOUT=1000
 -- env: ASAN_OPTIONS=detect_leaks=1:handle_segv=0
 
 local check  = require "check"

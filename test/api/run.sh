@@ -36,6 +36,7 @@ clean_up() {
     wait "$server" 2>/dev/null || true
   fi
   [[ -z $database ]] || owner_sql "DROP DATABASE IF EXISTS $database WITH (FORCE)" || true
+  if [[ -s $work/redis.pid ]]; then kill "$(<"$work/redis.pid")" 2>/dev/null || true; fi
   rm -rf "$work"
   exit "$status"
 }
@@ -75,7 +76,11 @@ export DATABASE_URL APP_DATABASE_URL REDIS_URL
 DATABASE_URL=$(with_database "$TEST_DATABASE_URL" "$database")
 APP_DATABASE_URL=$(with_database "$TEST_APP_DATABASE_URL" "$database")
 REDIS_URL="$base/$redis_number"
-redis-cli -u "$REDIS_URL" flushdb >/dev/null
+if grep -q '^-- redis: own' "$file"; then        # one that the test may stop and start
+  export REDIS_URL="unix://$work/redis.sock?db=0" TEST_REDIS_SOCKET=$work/redis.sock
+else
+  redis-cli -u "$REDIS_URL" flushdb >/dev/null
+fi
 
 app=$home/lua/bakery mode=serve
 [[ ! -d $here/apps/$name ]] || app=$here/apps/$name

@@ -14,8 +14,8 @@ struct rig {
     enum parse_result result; /* of the last feed */
     struct buf body;
     int64_t body_limit;
-    size_t used;  /* bytes of the request, once it is done */
-    size_t heads; /* how often PARSE_HEAD came */
+    size_t used;       /* bytes of the request, once it is done */
+    size_t heads;      /* how often PARSE_HEAD came */
     const char *wrong; /* what broke the parser's contract */
 };
 

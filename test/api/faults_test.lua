@@ -1,0 +1,81 @@
+-- The bakery while PostgreSQL or Redis is away, and when they come back.
+-- serve: --workers 2
+-- redis: own
+
+local check  = require "check"
+local client = require "client"
+
+local CAKE <const> = "/api/v1/products/10000000-0000-0000-0000-000000000001"
+local LIST <const> = "/api/v1/products?limit=3"
+
+local work = os.getenv "TEST_WORK"
+
+local function redis_start()
+  client.shell(("redis-server --port 0 --unixsocket %s/redis.sock --save '' --appendonly no --daemonize yes "
+                .. "--dir %s --pidfile %s/redis.pid --logfile %s/redis.log"):format(work, work, work, work))
+  client.eventually(10, "redis.pid", function()
+    local f = io.open(work .. "/redis.pid")
+    return f and f:read "a" ~= ""
+  end)
+end
+
+local function redis_stop()
+  client.shell(("kill -9 $(cat %s/redis.pid) && rm -f %s/redis.pid %s/redis.sock"):format(work, work, work))
+end
+
+--- As postgres would be: nobody is let in, and who is in is thrown out.
+local function database_away()
+  local name = client.sql "SELECT current_database()"
+  local url = os.getenv("DATABASE_URL"):gsub("/" .. name, "/postgres")
+  local out, ok = client.shell(("psql -XqAt '%s' -c 'ALTER DATABASE %s ALLOW_CONNECTIONS %s' -c \"SELECT count("
+    .. "pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = '%s' AND pid <> pg_backend_pid()\"")
+    :format(url, name, "false", name))
+  if not ok then error(out) end
+end
+
+return {
+  { "without Redis from the start, the catalogue answers", function()
+    check.status(client.get(CAKE), 200)
+    check.status(client.get(LIST), 200)
+    check.equal(check.status(client.get "/health", 200).json().status, "degraded")
+    check.status(client.get("/api/v1/products/stats", { token = "x" }), 503, "UNAVAILABLE")
+  end },
+
+  { "Redis comes, goes and comes: nothing but its own routes notices", function()
+    redis_start()
+    client.eventually(20, "healthy", function() return client.get("/health").json().status == "healthy" end)
+    check.status(client.get("/api/v1/products/stats", { token = "x" }), 401)
+    redis_stop()
+    for _ = 1, 20 do check.status(client.get(CAKE), 200) end
+    check.status(client.get("/api/v1/products/stats", { token = "x" }), 503)
+    redis_start()
+    client.eventually(20, "healthy", function() return client.get("/health").json().status == "healthy" end)
+  end },
+
+  { "PostgreSQL away: 503 at once, cached reads go on, 200 after its return", function()
+    check.status(client.get(CAKE), 200)
+    check.status(client.get(CAKE), 200)
+    local fill = client.connect()
+    for _ = 1, 4 do check.status(client.get(CAKE, { on = fill }), 200) end
+    fill:close()
+    local reopen = os.getenv "DATABASE_URL"
+    database_away()
+    client.eventually(20, "503", function() return client.get(LIST).status == 503 end)
+    local answer = check.status(client.get(LIST), 503, "UNAVAILABLE")
+    check.truthy(answer.headers["retry-after"], "Retry-After")
+    check.equal(check.status(client.get "/health", 503).json().status, "unhealthy")
+    check.status(client.get(CAKE), 200)
+    -- the owner cannot come in either: open it through the server's other database
+    local name = reopen:match "/([^/?]+)$" or reopen:match "/([^/?]+)%?"
+    local url = reopen:gsub("/" .. name, "/postgres")
+    local out, ok = client.shell(("psql -XqAt '%s' -c 'ALTER DATABASE %s ALLOW_CONNECTIONS true'"):format(url, name))
+    if not ok then error(out) end
+    client.eventually(30, "200 again", function() return client.get(LIST).status == 200 end)
+    client.eventually(30, "all workers healthy", function()
+      for _ = 1, 10 do
+        if client.get("/health").json().status ~= "healthy" then return false end
+      end
+      return true
+    end)
+  end },
+}
