@@ -40,6 +40,14 @@ static int prepare(lua_State *L)
     return 2;
 }
 
+/* "file.lua:12: ..." is an error of the program; other texts are failures it reports. */
+static bool has_position(const char *text)
+{
+    const char *at = strstr(text, ".lua:");
+
+    return at != NULL && at < text + strcspn(text, " \n");
+}
+
 /* [1] ok [2] exit code or error: a failure is one line, an error has its traceback */
 static int finish(lua_State *L)
 {
@@ -50,7 +58,8 @@ static int finish(lua_State *L)
         return 0;
     }
     c->exit_code = 1;
-    buf_add_text(c->fault, luaL_tolstring(L, 2, NULL));
+    const char *text = luaL_tolstring(L, 2, NULL);
+    buf_add(c->fault, text, has_position(text) ? strlen(text) : strcspn(text, "\n"));
     return 0;
 }
 
@@ -87,11 +96,10 @@ static void start(struct runtime *rt, struct command *c)
         return;
     }
     L = task_lua(task);
-    rt->env.current->loading = true; /* its modules are read now, not by app.lua */
+    rt->env.current->loading = true; /* a command requires what it wants, when it wants */
     lua_pushcfunction(L, prepare);
     lua_pushlightuserdata(L, c);
     if (lua_pcall(L, 1, 2, 0) == LUA_OK) {
-        rt->env.current->loading = false;
         task_start(task, 1);
         return;
     }
@@ -120,7 +128,7 @@ static bool load(struct runtime *rt, const struct config *config, struct buf *fa
 }
 
 int command_run(const struct config *config, const char *name, char *const arguments[],
-                int argument_count, bool as_server, struct buf *fault)
+                int argument_count, enum runtime_role role, struct buf *fault)
 {
     struct command c = { .name = name,
                          .arguments = arguments,
@@ -129,9 +137,7 @@ int command_run(const struct config *config, const char *name, char *const argum
                          .fault = fault };
     struct runtime rt;
 
-    if (!runtime_start(&rt, config, as_server ? RUNTIME_SERVER : RUNTIME_OWNER, fault))
-        return 1;
-    if (load(&rt, config, fault)) {
+    if (runtime_start(&rt, config, role, fault) && load(&rt, config, fault)) {
         start(&rt, &c);
         while (!c.over) uv_run(&rt.loop, UV_RUN_ONCE);
     } else {

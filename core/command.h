@@ -5,10 +5,12 @@
 
 #include "base/buf.h"
 #include "config.h"
+#include "runtime.h"
 
-/* Runs NAME's main(arguments) in a task without budgets, as the owner of the database
- * or as app_user.  Returns the exit code; a message in 'fault' when it is not 0. */
+/* Runs NAME's main(arguments) in a task without budgets: RUNTIME_OWNER with the owner's
+ * database, RUNTIME_PLAIN without any.  Returns the exit code, and why in 'fault' unless
+ * the command told it: a line, or a program error with its traceback. */
 int command_run(const struct config *config, const char *name, char *const arguments[],
-                int argument_count, bool as_server, struct buf *fault);
+                int argument_count, enum runtime_role role, struct buf *fault);
 
 #endif

@@ -151,7 +151,10 @@ static bool read_file(struct config *config, struct buf *fault)
     FILE *f;
 
     config->file = mem_get_clear(sizeof *config->file);
-    if (config->file == NULL) return false;
+    if (config->file == NULL) {
+        buf_add_text(fault, "out of memory");
+        return false;
+    }
     snprintf(path, sizeof path, "%s/.env", config->home);
     f = fopen(path, "re");
     if (f == NULL) return true;

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "cache/redis.h"
 #include "command.h"
 #include "config.h"
 #include "supervisor.h"
@@ -96,6 +97,24 @@ static void set_app(struct config *config, const char *folder)
     config->app = path;
 }
 
+/* An app that was asked for has an app.lua. */
+static void find_app(struct config *config, const char *folder)
+{
+    struct buf path = { 0 }, message = { 0 };
+    struct stat st;
+
+    set_app(config, folder);
+    buf_addf(&path, "%s/app.lua", config->app);
+    buf_add_byte(&path, '\0');
+    if (path.failed) die(1, "out of memory");
+    if (stat(path.p, &st) == 0) {
+        buf_free(&path);
+        return;
+    }
+    buf_addf(&message, "there is no app.lua in the app folder %s", config->app);
+    die_with(1, &message);
+}
+
 static void set_upload_dir(struct config *config)
 {
     static char path[PATH_MAX];
@@ -151,7 +170,7 @@ static void take_arguments(const struct verb *verb, struct config *config, int a
             die_usage(verb, "one app folder is expected, not also ", argv[i]);
         app = argv[i];
     }
-    set_app(config, app);
+    find_app(config, app);
 }
 
 /* ---- verbs -------------------------------------------------------------------------------------- */
@@ -181,11 +200,22 @@ static void check_database(const struct config *config)
     log_flush_all();
     pid = fork();
     if (pid == 0) {
-        if (command_run(config, "check", NULL, 0, true, &fault) != 0) die_with(1, &fault);
+        if (command_run(config, "check", NULL, 0, RUNTIME_PLAIN, &fault) != 0)
+            die_with(1, &fault);
         exit(0);
     }
     if (pid < 0 || waitpid(pid, &status, 0) != pid) die(1, "cannot start a process");
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) exit(1);
+}
+
+static void check_redis(const struct config *config)
+{
+    struct buf fault = { 0 };
+    char why[160];
+
+    if (config->redis_url == NULL || redis_url_check(config->redis_url, why)) return;
+    buf_addf(&fault, "REDIS_URL: %s", why);
+    die_with(1, &fault);
 }
 
 static int serve(const struct config *config)
@@ -193,6 +223,7 @@ static int serve(const struct config *config)
     struct buf fault = { 0 };
     int code;
 
+    check_redis(config);
     check_database(config);
     code = supervisor_run(config, &fault);
     if (fault.n > 0) die_with(1, &fault);
@@ -239,15 +270,15 @@ static int run_config(const struct verb *verb, struct config *config, int argc,
     return 0;
 }
 
-/* A command written in Lua, as the owner of the database. */
-static int run_lua(const struct verb *verb, struct config *config, int argc, char *argv[])
+/* A command written in Lua. */
+static int run_lua(const struct verb *verb, const struct config *config,
+                   enum runtime_role role, int argc, char *argv[])
 {
     struct buf fault = { 0 };
     int code;
 
-    set_app(config, NULL);
     setup_log(config);
-    code = command_run(config, verb->name, argv, argc, false, &fault);
+    code = command_run(config, verb->name, argv, argc, role, &fault);
     if (fault.n > 0) {
         buf_add_byte(&fault, '\0');
         fprintf(stderr, "omade %s: %s\n", verb->name,
@@ -263,7 +294,17 @@ static int run_database(const struct verb *verb, struct config *config, int argc
     if (config->database_url == NULL)
         die(1, "DATABASE_URL is not set: this command needs PostgreSQL as the owner "
                "(postgres://omade_owner:password@host/omade_cravings)");
-    return run_lua(verb, config, argc, argv);
+    set_app(config, NULL);
+    return run_lua(verb, config, RUNTIME_OWNER, argc, argv);
+}
+
+static int run_routes(const struct verb *verb, struct config *config, int argc,
+                      char *argv[])
+{
+    if (argc > 0 && argv[0][0] == '-') die_usage(verb, "unknown option ", argv[0]);
+    if (argc > 1) die_usage(verb, "one app folder is expected, not also ", argv[1]);
+    find_app(config, argc > 0 ? argv[0] : NULL);
+    return run_lua(verb, config, RUNTIME_PLAIN, 0, NULL);
 }
 
 static int run_help(const struct verb *verb, struct config *config, int argc,
@@ -277,7 +318,7 @@ static const struct verb verbs[] = {
     { "migrate", run_database, "migrate [up|down|status]",
       "bring the database up to date" },
     { "seed", run_database, "seed", "fill the database with sample data" },
-    { "routes", run_lua, "routes [APP]", "list the routes and who may call them" },
+    { "routes", run_routes, "routes [APP]", "list the routes and who may call them" },
     { "config", run_config, "config", "list all settings with their values" },
     { "help", run_help, "help", "list all commands" },
 };
@@ -308,7 +349,7 @@ int main(int argc, char *argv[])
 {
     struct buf fault = { 0 };
     struct config config;
-    const char *name = argc < 2 || strcmp(argv[1], "--help") == 0 ? "help" : argv[1];
+    const char *name = argc < 2 || asks_help(1, argv + 1) ? "help" : argv[1];
 
     for (size_t i = 0; i < COUNT_OF(verbs); i++) {
         if (strcmp(verbs[i].name, name) != 0) continue;
@@ -316,6 +357,8 @@ int main(int argc, char *argv[])
             printf("usage: omade %s\n%s\n", verbs[i].usage, verbs[i].summary);
             return 0;
         }
+        if (verbs[i].run == run_help)
+            return run_help(&verbs[i], NULL, argc > 2 ? argc - 2 : 0, argv + 2);
         if (!config_read(&config, find_home(), &fault)) die_with(1, &fault);
         int code = verbs[i].run(&verbs[i], &config, argc > 2 ? argc - 2 : 0, argv + 2);
         config_free(&config);

@@ -32,6 +32,7 @@ void runtime_env(const struct config *config, struct script_env *env)
         .setting = setting,
         .setting_ctx = (void *)(uintptr_t)config,
         .home = config->home,
+        .app = config->app,
     };
 }
 
@@ -93,12 +94,13 @@ static bool start_pools(struct runtime *rt, enum runtime_role role, struct buf *
     struct redis_settings redis = redis_settings_of(rt->config);
     char message[160];
 
+    if (role == RUNTIME_PLAIN) return true;
     if (pg.url != NULL) {
         rt->env.pg = pg_pool_new(&rt->loop, &pg);
         if (rt->env.pg == NULL) goto no_memory;
         rt->closing++;
     }
-    if (redis.url != NULL && role != RUNTIME_OWNER) {
+    if (redis.url != NULL && role == RUNTIME_SERVER) {
         if (!redis_url_check(redis.url, message)) {
             buf_addf(fault, "REDIS_URL: %s", message);
             return false;

@@ -23,12 +23,13 @@ struct runtime {
     bool started;
 };
 
-enum runtime_role { RUNTIME_SERVER, RUNTIME_OWNER, RUNTIME_TRIAL };
+/* As app_user with Redis; as the owner of the database; with neither. */
+enum runtime_role { RUNTIME_SERVER, RUNTIME_OWNER, RUNTIME_PLAIN };
 
 /* The settings of scripts from the configuration; no loop, no pools. */
 void runtime_env(const struct config *config, struct script_env *env);
 
-/* Starts loop and pools: as app_user, or as the owner.  False with a message. */
+/* Starts loop and pools.  False with a message; runtime_stop() is due in any case. */
 MUST_CHECK bool runtime_start(struct runtime *rt, const struct config *config,
                               enum runtime_role role, struct buf *fault);
 

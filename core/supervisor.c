@@ -48,7 +48,8 @@ static void set_fault(struct supervisor *s, const char *fault)
 static void refuse_scripts(struct supervisor *s, const char *fault)
 {
     set_fault(s, fault);
-    log_error("scripts do not load", log_text("error", fault));
+    if (s->good_fd >= 0 || s->watch >= 0) /* else the caller ends with it */
+        log_error("scripts do not load", log_text("error", fault));
     slots_send(&s->slots, CONTROL_FAULT, 0, fault, -1);
 }
 
@@ -92,7 +93,8 @@ static void try_scripts(struct supervisor *s)
     if (unsettled(s)) return;
     s->look_at_ms = 0;
     fd = snapshot_write(s->config->app, s->config->home, number, &fault);
-    if (s->watch >= 0 && fingerprint(s) != s->fingerprint) {    /* changed while it was read */
+    if (s->watch >= 0 &&
+        fingerprint(s) != s->fingerprint) { /* changed while it was read */
         if (fd >= 0) close(fd);
         buf_free(&fault);
         s->look_at_ms = clock_ms() + SETTLE_MS;

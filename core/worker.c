@@ -294,6 +294,19 @@ static struct server_settings server_settings_of(const struct config *c)
     };
 }
 
+static bool start_handles(struct worker *w)
+{
+    uv_timer_init(&w->rt.loop, &w->beat);
+    uv_timer_init(&w->rt.loop, &w->ending);
+    w->beat.data = w->ending.data = w->control.data = w->terminate.data = w;
+    return uv_poll_init(&w->rt.loop, &w->control, w->plan->control) == 0 &&
+           uv_signal_init(&w->rt.loop, &w->terminate) == 0 &&
+           uv_signal_start(&w->terminate, on_terminate, SIGTERM) == 0 &&
+           uv_timer_start(&w->beat, on_beat, 0, BEAT_MS) == 0 &&
+           uv_poll_start(&w->control, UV_READABLE, on_control) == 0;
+}
+
+/* What did not come to pass is undone by stop(). */
 static bool start(struct worker *w, struct buf *fault)
 {
     const struct worker_plan *plan = w->plan;
@@ -310,38 +323,39 @@ static bool start(struct worker *w, struct buf *fault)
     w->rt.env.server = w->server;
     if (!load(w, plan->snapshot_fd, plan->generation, fault)) return false;
     note_fault(w, plan->fault);
-    uv_timer_init(&w->rt.loop, &w->beat);
-    uv_timer_init(&w->rt.loop, &w->ending);
-    uv_poll_init(&w->rt.loop, &w->control, plan->control);
-    uv_signal_init(&w->rt.loop, &w->terminate);
-    w->beat.data = w->ending.data = w->control.data = w->terminate.data = w;
-    uv_signal_start(&w->terminate, on_terminate, SIGTERM);
-    uv_timer_start(&w->beat, on_beat, 0, BEAT_MS);
-    uv_poll_start(&w->control, UV_READABLE, on_control);
+    if (!start_handles(w)) {
+        buf_add_text(fault, "cannot wait for events");
+        return false;
+    }
     if (server_listen(w->server, plan->listen_fd) == 0) return true;
     buf_add_text(fault, "cannot accept on the socket");
     return false;
 }
 
+static void close_handle(uv_handle_t *handle)
+{
+    if (handle->type != UV_UNKNOWN_HANDLE) uv_close(handle, NULL);
+}
+
 static void stop(struct worker *w)
 {
-    uv_close((uv_handle_t *)&w->beat, NULL);
-    uv_close((uv_handle_t *)&w->ending, NULL);
-    uv_close((uv_handle_t *)&w->control, NULL);
-    uv_close((uv_handle_t *)&w->terminate, NULL);
+    close_handle((uv_handle_t *)&w->beat);
+    close_handle((uv_handle_t *)&w->ending);
+    close_handle((uv_handle_t *)&w->control);
+    close_handle((uv_handle_t *)&w->terminate);
     for (uint32_t slot = 0; slot < SLOTS_MAX; slot++) stop_helping(w, slot);
-    kill_in_all(w, ALL_TASKS);
+    if (w->rt.env.current != NULL) kill_in_all(w, ALL_TASKS);
     while (w->rt.env.ready.count > 0) task_run_ready(&w->rt.env);
-    server_close(w->server, on_server_closed, w);
-    while (!w->server_closed) uv_run(&w->rt.loop, UV_RUN_ONCE);
+    if (w->server != NULL) {
+        server_close(w->server, on_server_closed, w);
+        while (!w->server_closed) uv_run(&w->rt.loop, UV_RUN_ONCE);
+    }
     mem_free(w->rt.env.fault);
     runtime_stop(&w->rt);
 }
 
-int worker_run(const struct worker_plan *plan)
+static void setup_log(const struct worker_plan *plan)
 {
-    struct worker w = { .plan = plan };
-    struct buf fault = { 0 };
     char name[32];
     enum log_level level = LOG_INFO;
 
@@ -350,22 +364,41 @@ int worker_run(const struct worker_plan *plan)
     log_setup(level,
               strcmp(plan->config->log_format, "json") == 0 ? LOG_JSON : LOG_KEY_VALUE,
               name);
-    if (!budget_start()) buf_add_text(&fault, "no watchdog thread");
-    else if (start(&w, &fault)) {
-        if (!control_send(plan->control, CONTROL_READY, plan->slot, plan->generation, "",
-                          -1))
-            drain(&w, ORPHAN_DRAIN_MS);
-        uv_run(&w.rt.loop, UV_RUN_DEFAULT);
-        stop(&w);
-        budget_stop();
+}
+
+static void report(const struct worker_plan *plan, struct buf *fault)
+{
+    const char *why;
+
+    buf_add_byte(fault, '\0');
+    why = fault->failed ? "out of memory" : fault->p;
+    if (!control_send(plan->control, CONTROL_REFUSED, plan->slot, plan->generation, why,
+                      -1))
+        log_error("worker could not start", log_text("error", why));
+    buf_free(fault);
+}
+
+int worker_run(const struct worker_plan *plan)
+{
+    struct worker w = { .plan = plan };
+    struct buf fault = { 0 };
+    bool serves;
+
+    setup_log(plan);
+    if (!budget_start()) {
+        buf_add_text(&fault, "no watchdog thread");
+        report(plan, &fault);
         log_flush_all();
-        return 0;
+        return 1;
     }
-    buf_add_byte(&fault, '\0');
-    if (!control_send(plan->control, CONTROL_REFUSED, plan->slot, plan->generation,
-                      fault.failed ? "out of memory" : fault.p, -1))
-        log_error("worker could not start",
-                  log_text("error", fault.failed ? "?" : fault.p));
+    serves = start(&w, &fault);
+    if (!serves) report(plan, &fault);
+    else if (!control_send(plan->control, CONTROL_READY, plan->slot, plan->generation, "",
+                           -1))
+        drain(&w, ORPHAN_DRAIN_MS);
+    if (serves) uv_run(&w.rt.loop, UV_RUN_DEFAULT);
+    stop(&w);
+    budget_stop();
     log_flush_all();
-    return 1;
+    return serves ? 0 : 1;
 }

@@ -246,6 +246,13 @@ static int engine_json(lua_State *L)
     return 1;
 }
 
+/* engine.app(): the app's folder, for files beside the scripts */
+static int engine_app(lua_State *L)
+{
+    lua_pushstring(L, vm_of(L)->env->app);
+    return 1;
+}
+
 static int engine_trim(lua_State *L)
 {
     size_t n;
@@ -271,6 +278,7 @@ int luaopen_omade_engine(lua_State *L)
         { "fail", engine_fail },
         { "text_length", engine_text_length },
         { "json", engine_json },
+        { "app", engine_app },
         { "trim", engine_trim },
         { "file", engine_file },
         { NULL, NULL },

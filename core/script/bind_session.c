@@ -30,21 +30,24 @@ static int session_close(lua_State *L)
     return 0;
 }
 
-/* session.connect([url]): DATABASE_URL, the owner's */
+/* session.connect([setting]): the one that holds the URL; DATABASE_URL, the owner's */
 static int session_connect(lua_State *L)
 {
-    const char *url = luaL_optstring(L, 1, vm_setting(vm_of(L), "DATABASE_URL"));
+    const char *setting = luaL_optstring(L, 1, "DATABASE_URL"), *why;
+    const char *url = vm_setting(vm_of(L), setting);
     struct session *s = lua_newuserdatauv(L, sizeof *s, 0);
 
     s->connection = NULL;
     luaL_setmetatable(L, SESSION_TYPE);
-    if (url == NULL) return luaL_error(L, "DATABASE_URL is not set");
+    if (url == NULL) return luaL_error(L, "%s is not set", setting);
     s->connection = pg_session_open(url);
     if (s->connection == NULL) return luaL_error(L, "out of memory");
     if (PQstatus(s->connection) == CONNECTION_OK) return 1;
-    lua_pushstring(L, PQerrorMessage(s->connection));
-    return luaL_error(L, "cannot connect to PostgreSQL with DATABASE_URL: %s",
-                      lua_tostring(L, -1));
+    why = PQerrorMessage(s->connection);
+    lua_pushfstring(L, "cannot connect to PostgreSQL with %s: ", setting);
+    lua_pushlstring(L, why, strcspn(why, "\n"));
+    lua_concat(L, 2);
+    return lua_error(L);
 }
 
 /* The rows as tables of texts; PQclear comes first when this raises for lack of memory:

@@ -4,6 +4,7 @@
 #include <lauxlib.h>
 #include <lualib.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "script/budget.h"
@@ -102,11 +103,14 @@ static void load_expired(lua_State *L, lua_Debug *at)
     lua_error(L);
 }
 
+/* A traceback that names no script tells nothing. */
 static int traceback(lua_State *L)
 {
-    const char *message = luaL_tolstring(L, 1, NULL);
+    size_t n;
+    const char *message = luaL_tolstring(L, 1, &n);
 
     luaL_traceback(L, L, message, 1);
+    if (strstr(lua_tostring(L, -1) + n, ".lua:") == NULL) lua_pop(L, 1);
     return 1;
 }
 

@@ -47,6 +47,7 @@ struct script_env {
     const char *(*setting)(void *ctx, const char *name); /* NULL: not set */
     void *setting_ctx;
     const char *home;          /* the folder that holds lua/, migrations/ ... */
+    const char *app;           /* the app folder */
     struct list ready;         /* tasks to resume, of all generations */
     struct list jobs;          /* every(...) timers by name: see bind_jobs */
     struct buf scratch;        /* for answers; empty between uses */

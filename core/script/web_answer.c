@@ -1,7 +1,10 @@
 #include "script/web.h"
 
+#include <fcntl.h>
 #include <lauxlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -225,11 +228,54 @@ static void answer_to_response(lua_State *L, struct exchange *x, struct response
     else wrap(L, x, a, lua_gettop(L) - 1, lua_gettop(L));
 }
 
+/* web.file: the descriptor of the regular file that it names; raises 404. */
+static int open_file(lua_State *L, int at)
+{
+    const char *path;
+    struct stat st;
+    int fd;
+
+    lua_getfield(L, at, "file");
+    path = luaL_checkstring(L, -1);
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) return fd;
+    if (fd >= 0) close(fd);
+    fail_push(L, 404, "NOT_FOUND", "There is no such file", NULL);
+    return lua_error(L);
+}
+
+static void answer_file(lua_State *L, struct exchange *x)
+{
+    struct response a = { .status = 200 };
+    struct slice type;
+
+    lua_getfield(L, 2, "type");
+    type = slice_of(luaL_checkstring(L, -1));
+    a.content_type = arena_copy(&x->request->arena, type.p, type.n);
+    if (a.content_type.p == NULL) luaL_error(L, "not enough memory");
+    add_headers(L, x, &a, 2);
+    int fd = open_file(L, 2);
+    x->answered = true;
+    request_answer_file(x->request, &a, fd);
+}
+
+static bool is_file(lua_State *L, int at)
+{
+    bool is = lua_getfield(L, at, "file") == LUA_TSTRING;
+
+    lua_pop(L, 1);
+    return is;
+}
+
 static void answer_result(lua_State *L, struct exchange *x)
 {
     struct response a = { .status = 200, .etag = x->route->etag };
 
     lua_settop(L, 2);
+    if (is_answer(L, 2) && is_file(L, 2)) {
+        answer_file(L, x);
+        return;
+    }
     if (is_answer(L, 2)) {
         answer_to_response(L, x, &a, 2);
     } else {
@@ -331,6 +377,19 @@ static void answer_error(lua_State *L, struct exchange *x)
     web_answer_error(x, 500, "INTERNAL", lua_tostring(L, -1));
 }
 
+/* Making the answer may fail, too: a file that is not there, a value that is no JSON. */
+static int protected_result(lua_State *L)
+{
+    answer_result(L, task_context(task_current(L)));
+    return 0;
+}
+
+static void answer_any_failure(lua_State *L, struct exchange *x)
+{
+    if (fail_test(L, 2)) answer_failure(L, x, 2);
+    else answer_error(L, x);
+}
+
 int web_finish(lua_State *L)
 {
     struct exchange *x = task_context(task_current(L));
@@ -339,9 +398,15 @@ int web_finish(lua_State *L)
         if (!lua_toboolean(L, 1)) log_failure(L, x, 500, 2);
         return 0;
     }
-    if (lua_toboolean(L, 1)) answer_result(L, x);
-    else if (fail_test(L, 2)) answer_failure(L, x, 2);
-    else answer_error(L, x);
+    if (lua_toboolean(L, 1)) {
+        lua_settop(L, 2);
+        lua_pushcfunction(L, protected_result);
+        lua_insert(L, 1);
+        if (lua_pcall(L, 2, 0, 0) == LUA_OK || x->answered) return 0;
+        lua_pushboolean(L, 0);
+        lua_insert(L, 1);
+    }
+    answer_any_failure(L, x);
     return 0;
 }
 

@@ -127,6 +127,45 @@ function web.raw(body, type, options)
                   type = type or "text/plain; charset=utf-8" }
 end
 
+local TYPES <const> = {
+  css = "text/css; charset=utf-8", html = "text/html; charset=utf-8", ico = "image/x-icon",
+  jpeg = "image/jpeg", jpg = "image/jpeg", js = "text/javascript; charset=utf-8",
+  json = "application/json; charset=utf-8", map = "application/json", pdf = "application/pdf", png = "image/png",
+  svg = "image/svg+xml", txt = "text/plain; charset=utf-8", webp = "image/webp", woff2 = "font/woff2",
+  xml = "application/xml",
+}
+
+--- A file's bytes, read off the loop; ETag and Last-Modified are the file's.
+---@param path string absolute, or from the app folder
+---@param options? {type?: string, headers?: table<string, string>}
+---@return table answer
+function web.file(path, options)
+  options = options or {}
+  if path:sub(1, 1) ~= "/" then path = engine.app() .. "/" .. path end
+  local ending = path:match("%.(%w+)$")
+  return Answer { file = path, headers = options.headers,
+                  type = options.type or TYPES[ending and ending:lower()] or "application/octet-stream" }
+end
+
+--- Routes that serve the files below a folder; hidden ones are not there.
+---@param prefix string "/assets"
+---@param folder string absolute, or from the app folder
+---@param options? {who?: omade.who, headers?: table<string, string>, index?: string}
+---@return table
+function web.static(prefix, folder, options)
+  options = options or {}
+  local function serve(req)
+    local path = req.params.path
+    if path == "" or path:sub(-1) == "/" then path = path .. (options.index or "index.html") end
+    if ("/" .. path):find("/%.") then web.fail(404, "There is no such file") end
+    return web.file(folder .. "/" .. path, { headers = options.headers })
+  end
+
+  return web.group(prefix, { who = options.who or "anyone" }, {
+    { "GET", "/*path", serve, public = true, summary = "Files" },
+  })
+end
+
 --- Sends the client elsewhere.
 ---@param location string
 ---@param status? integer 303 by default

@@ -211,6 +211,19 @@ return {
     check.equal(client.get("/split").headers["x-evil"], nil)
   end },
 
+  { "static files: type, ETag, HEAD, and nothing outside of the folder", function()
+    local answer = check.status(client.get "/files/a.css", 200)
+    check.equal(answer.headers["content-type"], "text/css; charset=utf-8")
+    check.equal(answer.body, "body { color: red }\n")
+    check.status(client.get("/files/a.css", { headers = { ["If-None-Match"] = answer.headers.etag } }), 304)
+    check.equal(client.head("/files/a.css").headers["content-length"], tostring(#answer.body))
+    check.equal(check.status(client.get "/files/", 200).body, "index\n")
+    for _, path in ipairs { "/files/none.css", "/files/.hidden", "/files/deep", "/files/..%2fapp.lua", "/files/%2e%2e/app.lua" } do
+      local status = client.get(path).status
+      check.truthy(status == 404 or status == 400, path .. " is " .. status)
+    end
+  end },
+
   { "a literal segment wins over a parameter", function()
     check.equal(client.get("/users/me").json().data, "literal")
     check.equal(client.get("/users/%6de").json().data, "literal")

@@ -52,7 +52,7 @@ local function big() return { text = ("0123456789"):rep(20000) } end
 local function slow() sleep(0.2) return "slow" end
 
 return {
-  routes = web.routes("", {
+  routes = { web.static("/files", "public"), web.routes("", {
     { "POST", "/stream",   stream_in, who = "anyone", body = "stream", body_limit = 64 << 20 },
     { "POST", "/file",     to_file,   who = "anyone", body = "file", body_limit = 64 << 20 },
     { "POST", "/upload",   upload,    who = "anyone", body_limit = 4 << 20 },
@@ -69,5 +69,5 @@ return {
     { "GET",  "/users/me", function() return "literal" end, who = "anyone" },
     { "GET",  "/users/:id", function(req) return req.params.id end, who = "anyone" },
     { "ANY",  "/echo/*path", echo,    who = "anyone" },
-  }),
+  }) },
 }
