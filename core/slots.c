@@ -203,6 +203,9 @@ static void start_one(struct slots *s, int i, const struct slot_start *start)
         close(pair[0]);
         run_child(s, i, pair[1], start);
     }
+#ifdef OMADE_OOM
+    unsetenv("OMADE_FAIL_AFTER");
+#endif
     close(pair[1]);
     slot->control = pair[0];
     slot->started_ms = clock_ms();

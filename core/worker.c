@@ -378,6 +378,16 @@ static void report(const struct worker_plan *plan, struct buf *fault)
     buf_free(fault);
 }
 
+#ifdef OMADE_OOM
+/* OMADE_FAIL_AFTER=N: the first worker's allocation after N others fails, once. */
+static void plan_failure(void)
+{
+    const char *after = getenv("OMADE_FAIL_AFTER");
+
+    if (after != NULL) mem_fail_after(strtol(after, NULL, 10));
+}
+#endif
+
 int worker_run(const struct worker_plan *plan)
 {
     struct worker w = { .plan = plan };
@@ -385,6 +395,9 @@ int worker_run(const struct worker_plan *plan)
     bool serves;
 
     setup_log(plan);
+#ifdef OMADE_OOM
+    plan_failure();
+#endif
     if (!budget_start()) {
         buf_add_text(&fault, "no watchdog thread");
         report(plan, &fault);
@@ -396,6 +409,10 @@ int worker_run(const struct worker_plan *plan)
     else if (!control_send(plan->control, CONTROL_READY, plan->slot, plan->generation, "",
                            -1))
         drain(&w, ORPHAN_DRAIN_MS);
+#ifdef OMADE_OOM
+    log_info("start-up", log_int("allocation_failed", mem_failed()));
+    mem_fail_after(-1);
+#endif
     if (serves) uv_run(&w.rt.loop, UV_RUN_DEFAULT);
     stop(&w);
     budget_stop();

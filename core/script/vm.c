@@ -16,6 +16,21 @@
 
 /* ---- memory ---------------------------------------------------------------- */
 
+/* In the build for it a failure strikes twice: Lua collects after the first and tries
+ * again. */
+static bool fails_on_purpose(void)
+{
+#ifdef OMADE_OOM
+    static bool again;
+    bool second = again;
+
+    again = mem_fails_now() != 0;
+    return again || second;
+#else
+    return mem_fails_now() != 0;
+#endif
+}
+
 /* The account of a generation.  Over the cap Lua is told that there is no memory: it
  * collects at once and, if that does not help, raises.  Over a task's share the task
  * is interrupted, which looks again after a collection (see task.c). */
@@ -30,7 +45,7 @@ static void *account(void *context, void *block, size_t before, size_t after)
         return NULL;
     }
     if (after > before && vm->used + (after - before) > vm->cap) return NULL;
-    if (mem_fails_now()) return NULL;
+    if (fails_on_purpose()) return NULL;
 
     void *moved = realloc(block, after);
     if (moved == NULL) return NULL;

@@ -2,11 +2,14 @@
 
 #include <assert.h>
 #include <lauxlib.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "script/cors.h"
 #include "script/task.h"
 
@@ -21,8 +24,27 @@ static void find_route(struct exchange *x)
     x->route = x->found == ROUTE_FOUND ? x->match.target : NULL;
 }
 
+#ifdef OMADE_OOM
+static bool failed_before; /* did the failure that the last request asked for come? */
+
+/* X-Omade-Fail-After: N makes the allocation after N others fail, once. */
+static void plan_failure(const struct request *r)
+{
+    struct slice value = request_header(r, SLICE("X-Omade-Fail-After"));
+    char digits[16] = "-1";
+
+    if (value.n > 0 && value.n < sizeof digits)
+        snprintf(digits, sizeof digits, "%.*s", (int)value.n, value.p);
+    failed_before = mem_failed() != 0;
+    mem_fail_after(strtol(digits, NULL, 10));
+}
+#endif
+
 static void on_head(void *ctx, struct request *r, struct body_plan *plan)
 {
+#ifdef OMADE_OOM
+    plan_failure(r);
+#endif
     struct exchange *x = arena_get(&r->arena, sizeof *x);
 
     if (x == NULL) return; /* on_request answers 503 */
@@ -287,6 +309,9 @@ static void add_headers(void *ctx, const struct request *r, struct buf *head)
         buf_add_text(head, r->id);
         BUF_ADD(head, "\r\n");
     }
+#ifdef OMADE_OOM
+    buf_addf(head, "X-Omade-Failed-Before: %d\r\n", failed_before);
+#endif
     cors_headers(env->cors_origins, r, head);
     if (is_private(r)) BUF_ADD(head, "Cache-Control: no-store\r\n");
     if (env->answer_headers.n > 0) buf_add_slice(head, buf_slice(&env->answer_headers));

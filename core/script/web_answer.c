@@ -288,14 +288,19 @@ static void answer_result(lua_State *L, struct exchange *x)
 
 /* ---- failures ------------------------------------------------------------------------- */
 
+/* While a dependency is away there is one such answer per request: who lost it has told
+ * so, once. */
 static void log_failure(lua_State *L, struct exchange *x, int status, int at)
 {
-    if (status < 500) return;
+    enum log_level level = status == 503 ? LOG_DEBUG : LOG_ERROR;
     size_t n;
+
+    if (status < 500 || !log_wants(level)) return;
     const char *text = luaL_tolstring(L, at, &n);
-    log_error("request failed", log_text("request", x->request->id),
-              log_text("route", x->route->name), log_int("status", status),
-              log_slice("error", (struct slice){ text, n }));
+    log_write(level, "request failed",
+              LOG_FIELDS(log_text("request", x->request->id),
+                         log_text("route", x->route->name), log_int("status", status),
+                         log_slice("error", (struct slice){ text, n })));
     lua_pop(L, 1);
 }
 

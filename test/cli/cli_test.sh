@@ -228,7 +228,7 @@ code=0
 env "${unset_one[@]}" "$binary" routes >"$work/out" 2>"$work/err" || code=$?
 check 'routes, without any service' ended 0
 check 'routes: the list of products' out_has '^GET +/api/v1/products +anyone'
-for method in POST PUT DELETE; do
+for method in POST PATCH DELETE; do
   path=/api/v1/products
   [[ $method == POST ]] || path=$path/:id
   check "routes: $method $path" out_has "^$method +$path +.*(staff|admin)"

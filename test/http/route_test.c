@@ -169,11 +169,12 @@ static void head_has_its_own(void **state)
 {
     struct route_tree *t = route_tree_new();
     struct route_match match;
+    char get[] = "get", head[] = "head";
 
     (void)state;
     assert_non_null(t);
-    assert_int_equal(route_add(t, GET, SLICE("/b"), "get"), ROUTE_ADDED);
-    assert_int_equal(route_add(t, HEAD, SLICE("/b"), "head"), ROUTE_ADDED);
+    assert_int_equal(route_add(t, GET, SLICE("/b"), get), ROUTE_ADDED);
+    assert_int_equal(route_add(t, HEAD, SLICE("/b"), head), ROUTE_ADDED);
     assert_int_equal(route_find(t, METHOD_HEAD, SLICE("/b"), &match), ROUTE_FOUND);
     assert_string_equal(match.target, "head");
     route_tree_free(t);
@@ -230,7 +231,7 @@ static void patterns_are_copied(void **state)
 
     (void)state;
     assert_non_null(t);
-    assert_int_equal(route_add(t, GET, slice_of(pattern), "x"), ROUTE_ADDED);
+    assert_int_equal(route_add(t, GET, slice_of(pattern), NULL), ROUTE_ADDED);
     memset(pattern, '?', sizeof pattern - 1);
     assert_int_equal(route_find(t, METHOD_GET, SLICE("/lists/9"), &match), ROUTE_FOUND);
     assert_true(slice_equal(match.names[0], SLICE("id")));
