@@ -127,6 +127,13 @@ return {
     check.equal(data("cached").n, 1)
   end },
 
+  { "notifications of PostgreSQL and Redis", function()
+    local d = data "listen"
+    check.equal(d.first, "hello")
+    check.truthy(d.second and d.early, "nothing else")
+    check.equal(data "subscribe", "hello")
+  end },
+
   { "connections that PostgreSQL ends are made anew", function()
     client.sql [[SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'app_user']]
     client.eventually(20, "200 again", function() return ask("row").status == 200 end)

@@ -61,6 +61,22 @@ local ask = {
     return { outer, inner[1], inner[2], inner[3], db.row(q) }
   end,
   nested = function() db.transaction(function() db.transaction(function() end) end) end,
+  listen = function()
+    local sub <close> = db.listen "omade_test"
+    local missed = sub:next(0.5)
+    spawn(function() db.exec "SELECT pg_notify('omade_test', 'hello')" end)
+    return { first = sub:next(20), second = sub:next(0.05) == nil, early = missed == nil }
+  end,
+  subscribe = function()
+    local sub <close> = redis.subscribe "omade_test"
+    spawn(function()
+      for _ = 1, 50 do
+        if redis.call("PUBLISH", "omade_test", "hello") > 0 then return end
+        sleep(0.05)
+      end
+    end)
+    return sub:next(20)
+  end,
   counted = function() return db.row "SELECT count(*) AS n FROM orders" end,
   redis = function()
     redis.set("k", "v\0w", 100)
