@@ -27,16 +27,29 @@ static void find_route(struct exchange *x)
 #ifdef OMADE_OOM
 static bool failed_before; /* did the failure that the last request asked for come? */
 
-/* X-Omade-Fail-After: N makes the allocation after N others fail, once. */
-static void plan_failure(const struct request *r)
+static long number_in(const struct request *r, struct slice name)
 {
-    struct slice value = request_header(r, SLICE("X-Omade-Fail-After"));
+    struct slice value = request_header(r, name);
     char digits[16] = "-1";
 
     if (value.n > 0 && value.n < sizeof digits)
         snprintf(digits, sizeof digits, "%.*s", (int)value.n, value.p);
+    return strtol(digits, NULL, 10);
+}
+
+/* X-Omade-Fail-After: N makes the allocation after N others fail, once. */
+static void plan_failure(const struct request *r)
+{
     failed_before = mem_failed() != 0;
-    mem_fail_after(strtol(digits, NULL, 10));
+    mem_fail_after(number_in(r, SLICE("X-Omade-Fail-After")));
+}
+
+/* X-Omade-Fail-Next: N does so once this request is answered. */
+static void plan_next_failure(const struct request *r)
+{
+    long after = number_in(r, SLICE("X-Omade-Fail-Next"));
+
+    if (after >= 0) mem_fail_after(after);
 }
 #endif
 
@@ -320,6 +333,9 @@ static void add_headers(void *ctx, const struct request *r, struct buf *head)
 static void on_answered(void *ctx, const struct request *r, int status, int64_t bytes)
 {
     (void)ctx;
+#ifdef OMADE_OOM
+    plan_next_failure(r);
+#endif
     if (!log_wants(LOG_INFO)) return;
     log_info("request", log_text("request", r->id), log_text("ip", r->peer),
              log_slice("method", method_name(r->method)), log_slice("path", r->path),

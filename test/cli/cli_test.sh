@@ -96,6 +96,7 @@ start() { # NAME ENVIRONMENT... VERB ARGUMENTS...
     environment+=("$1")
     shift
   done
+  : >"$work/$name.log"
   env "${environment[@]}" "$binary" "$@" >"$work/$name.log" 2>&1 &
   server=$!
   servers+=("$server")

@@ -67,6 +67,7 @@ serving() {
 serving_or_ended() { serving || ! kill -0 "$server" 2>/dev/null; }
 
 start() { # APP
+  : >"$work/log"
   "$binary" dev "$1" --port 0 >"$work/log" 2>&1 &
   server=$!
   until_true serving_or_ended
@@ -133,6 +134,7 @@ check 'README: serves /tmp/hello on 3001' grep -qxF './omade dev /tmp/hello --po
 # As printed, but for the folder, the binary and the port; `exec` lets it be ended.
 sed -e "s#/tmp/hello#$work/hello#g" \
   -e "s#^\./omade dev \(.*\) --port 3001#exec '$binary' dev \1 --port 0#" "$work/block1" >"$work/first.sh"
+: >"$work/log"
 bash -e "$work/first.sh" >"$work/log" 2>&1 &
 server=$!
 until_true serving_or_ended
