@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Arrows point down only: what each layer may include, and which symbols it may use.
 #
-#   layers_test.sh BUILD_DIR      a build without sanitizers and LTO
+#   layers_test.sh BUILD_DIR      a build without sanitizers
 set -euo pipefail
 
 home=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -54,13 +54,17 @@ resumes=$(grep -ln 'lua_resume(' "$home"/core/*/*.c | grep -vE '/script/(task|co
 report 'only task.c resumes tasks (coroutines.c: the ones of scripts)' "$resumes"
 
 # ---- symbols -------------------------------------------------------------------------------
+nm=nm # objects of link-time optimisation need the compiler's own
+! command -v gcc-nm >/dev/null || nm=gcc-nm
+
+defined() { "$nm" --defined-only "$1" | awk 'NF == 3 { print $3 }' | sort -u; }
+
 undefined() { # ARCHIVE: what it takes from outside
-  local defined
-  defined=$(nm --defined-only "$1" 2>/dev/null | awk 'NF == 3 { print $3 }' | sort -u)
-  nm -u "$1" | awk 'NF == 2 { print $2 }' | sort -u | comm -23 - <(echo "$defined")
+  "$nm" -u "$1" | awk 'NF == 2 { print $2 }' | sort -u | comm -23 - <(defined "$1")
 }
 
 symbols() { # LIBRARY PATTERN
+  [[ -n $(defined "$build/core/lib$1.a") ]] || report "symbols of $1" 'none can be read'
   report "symbols of $1" "$(undefined "$build/core/lib$1.a" | grep -vE "^($2)$" || true)"
 }
 

@@ -64,7 +64,7 @@ start_once() { # AFTER: sets failed
   server=$!
   for ((i = 0; i < 600; i++)); do
     port=$(sed -n 's/.* serving .*port=\([0-9]*\).*/\1/p' "$work/log")
-    [[ -z $port ]] && kill -0 "$server" 2>/dev/null || break
+    if [[ -n $port ]] || ! kill -0 "$server" 2>/dev/null; then break; fi
     sleep 0.02
   done
   if [[ -z $port ]]; then
