@@ -172,6 +172,9 @@ static int safe_setmetatable(lua_State *L)
     return 1;
 }
 
+/* The parser cannot be interrupted, so what it gets is bounded. */
+enum { LOAD_MAX = 1 << 20 };
+
 /* load(text [, name [, "t" [, env]]]): text only. */
 static int safe_load(lua_State *L)
 {
@@ -181,6 +184,7 @@ static int safe_load(lua_State *L)
     const char *mode = luaL_optstring(L, 3, "t");
     bool has_env = !lua_isnone(L, 4);
 
+    luaL_argcheck(L, n <= LOAD_MAX, 1, "at most 1 MiB");
     if (strchr(mode, 't') == NULL) return luaL_error(L, "load: only text is for scripts");
     if (luaL_loadbufferx(L, text, n, name, "t") != LUA_OK) {
         lua_pushnil(L);

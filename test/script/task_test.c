@@ -193,6 +193,8 @@ static void misuse_says_what_to_do(void **state)
         { "return os.time()", "global 'os'" },
         { "collectgarbage('stop')", "not for scripts" },
         { "assert(load('\\27Lua'))", "attempt to load a binary chunk" },
+        { "load(('x'):rep(2000000))", "at most 1 MiB" },
+        { "setmetatable({}, {__concat = print})", "__concat is not for scripts" },
         { "coroutine.yield()", "outside a coroutine" },
     };
 
