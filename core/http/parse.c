@@ -123,7 +123,7 @@ static int on_header_value(llhttp_t *llhttp, const char *at, size_t n)
     struct request *r = p->request;
 
     if (p->state != HEAD) return HPE_OK;
-    assert(r->header_count < p->scan.lines - 1);
+    if (r->header_count == p->scan.lines - 1) return HPE_USER; /* one a line, no more */
     r->headers[r->header_count++] =
         (struct header){ p->header_name, text_strip((struct slice){ at, n }) };
     return HPE_OK;
@@ -428,7 +428,6 @@ static enum parse_result feed_data(struct parse *p, const char *bytes, size_t n,
     if (llhttp_execute(&p->llhttp, bytes, step) != HPE_OK)
         return malformed(p, "The chunks are malformed");
     p->framing.data = p->llhttp.content_length > 0;
-    p->framing.last = '\0';
     p->body_bytes += (int64_t)step;
     p->data = (struct slice){ bytes, step };
     return PARSE_DATA;

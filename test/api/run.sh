@@ -8,6 +8,7 @@
 # `./omade test` sets them.  Lines "-- serve: OPTIONS" and "-- env: NAME=VALUE" at the top of
 # the file change how the server is started.
 set -euo pipefail
+ulimit -n "$(ulimit -Hn)"
 export PGOPTIONS='-c client_min_messages=warning'
 
 binary=$1 file=$2

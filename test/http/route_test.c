@@ -369,6 +369,30 @@ static void random_tree(struct route_tree *t, struct naive *all, unsigned *seed)
     }
 }
 
+/* The parameter "p3" is the third segment, counted from 0; or all from there on. */
+static void check_values(const struct route_match *match, const char *path)
+{
+    const char *pattern = match->target;
+    int count = 0;
+
+    for (int i = 0; *pattern == '/'; i++) {
+        size_t length = strcspn(pattern + 1, "/"), have = strcspn(path + 1, "/");
+        char kind = pattern[1];
+
+        if (kind == ':' || kind == '*') {
+            struct slice value = { path + 1, kind == '*' ? strlen(path + 1) : have };
+
+            assert_true(count < match->param_count);
+            assert_int_equal(match->names[count].p[1], '0' + i);
+            assert_true(slice_equal(match->values[count], value));
+            count++;
+        }
+        pattern += length + 1;
+        path += have + 1;
+    }
+    assert_int_equal(count, match->param_count);
+}
+
 static void compare(const struct route_tree *t, const struct naive *all, const char *path,
                     enum method method)
 {
@@ -381,6 +405,7 @@ static void compare(const struct route_tree *t, const struct naive *all, const c
     if (which >= 0) {
         assert_int_equal(got, ROUTE_FOUND);
         assert_ptr_equal(match.target, all->pattern[which]);
+        check_values(&match, path);
         return;
     }
     assert_int_equal(got, allowed == 0 ? ROUTE_NOT_FOUND : ROUTE_NO_METHOD);
