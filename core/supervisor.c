@@ -19,7 +19,7 @@
 #include "trial.h"
 #include "watch.h"
 
-enum { LOOK_EVERY_MS = 200, SETTLE_MS = 15, KILL_AFTER_MS = 2000 };
+enum { LOOK_EVERY_MS = 200, SETTLE_MS = 15, KILL_AFTER_MS = 2000, CLOCK_JUMP_MS = 1000 };
 
 struct supervisor {
     const struct config *config;
@@ -79,7 +79,7 @@ static bool unsettled(struct supervisor *s)
 
     s->fingerprint = snapshot_fingerprint(s->config->app, s->config->home, &newest_us);
     age_ms = (clock_wall_us() - newest_us) / 1000;
-    if (s->watch < 0 || age_ms < 0 || age_ms >= SETTLE_MS) return false;
+    if (s->watch < 0 || age_ms < -CLOCK_JUMP_MS || age_ms >= SETTLE_MS) return false;
     s->look_at_ms = clock_ms() + SETTLE_MS - age_ms;
     return true;
 }

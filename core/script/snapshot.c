@@ -37,6 +37,7 @@ struct snapshot {
 };
 
 enum { FILES_MAX = 4000, DEPTH_MAX = 12, PARENT_FILES_MAX = 100 };
+enum { EMPTY_US = 500000 };
 static const size_t SIZE_LIMIT = 64u << 20;
 
 /* ---- walking the folders --------------------------------------------------------- */
@@ -116,6 +117,7 @@ static void add_fingerprint(struct walk *w, const char *path, const struct stat 
     int64_t changed_us =
         (int64_t)st->st_ctim.tv_sec * 1000000 + st->st_ctim.tv_nsec / 1000;
 
+    if (st->st_size == 0) changed_us += EMPTY_US;
     if (changed_us > w->newest_us) w->newest_us = changed_us;
     for (const char *p = path; *p != '\0'; p++) hash = mix(hash, (unsigned char)*p);
     hash = mix(hash, (uint64_t)st->st_size);

@@ -36,7 +36,8 @@ bool snapshot_file(const struct snapshot *s, struct slice path, struct slice *te
 
 /* A number that changes with the names, sizes and times of the files; 0 when the
  * folder cannot be read.  Cheaper than a snapshot.  '*newest_us' is the time of the
- * latest change, as clock_wall_us() tells it. */
+ * latest change, as clock_wall_us() tells it; an empty file, which is likely only opened
+ * so far, counts as changed half a second later. */
 uint64_t snapshot_fingerprint(const char *app, const char *home, int64_t *newest_us);
 
 #endif

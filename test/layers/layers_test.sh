@@ -54,7 +54,7 @@ resumes=$(grep -ln 'lua_resume(' "$home"/core/*/*.c | grep -vE '/script/(task|co
 report 'only task.c resumes tasks (coroutines.c: the ones of scripts)' "$resumes"
 
 # ---- symbols -------------------------------------------------------------------------------
-nm=nm # objects of link-time optimisation need the compiler's own
+nm='nm' # objects of link-time optimisation need the compiler's own
 ! command -v gcc-nm >/dev/null || nm=gcc-nm
 
 defined() { "$nm" --defined-only "$1" | awk 'NF == 3 { print $3 }' | sort -u; }

@@ -112,4 +112,25 @@ for i, kind in ipairs(kinds) do
     every_allocation(kind)
   end }
 end
+
+--- The allocations before a request's head is read: a connection is accepted, bytes arrive.
+tests[#tests + 1] = { "a new connection", function()
+  local kind, pid = kinds[1], worker()
+  local failures = 0
+
+  for after = 0, 30 do
+    check.status(client.get("/", { headers = { ["X-Omade-Fail-Next"] = after } }), 200)
+    local c = client.connect()
+    c:send(client.format("GET", "/"))
+    local answer, why, rest = c:answer()
+    c:close()
+    if not answer or answer.headers["x-omade-failed-before"] == "1" then failures = failures + 1 end
+    judge(kind, after, answer, why, rest)
+    recover(kind, after)
+    check.equal(worker(), pid, "the worker after a failure at " .. after)
+  end
+  print("# a new connection: " .. failures .. " failures")
+  check.truthy(failures > 0, "failures")
+end }
+
 return tests

@@ -18,8 +18,16 @@ function check.equal(got, expected, what)
   end
 end
 
+local function same(a, b)
+  if type(a) ~= "table" or type(b) ~= "table" then return a == b end
+  for key, value in pairs(a) do if not same(value, b[key]) then return false end end
+  for key in pairs(b) do if a[key] == nil then return false end end
+  return true
+end
+
+--- Equal in depth.
 function check.same(got, expected, what)
-  if show(got) ~= show(expected) then
+  if not same(got, expected) then
     error(("%s: expected %s, got %s"):format(what or "value", show(expected), show(got)), 2)
   end
 end
