@@ -68,27 +68,58 @@ struct prepared *pg_cache_victim(struct pg_cache *c, uint64_t generation)
     return oldest;
 }
 
-void pg_cache_remove(struct pg_cache *c, struct prepared *p)
+static void take_out(struct pg_cache *c, struct prepared *p)
 {
     struct prepared **at = &c->buckets[p->hash % CACHE_BUCKETS];
 
-    if (p->stale) return;
     while (*at != p) at = &(*at)->next;
     *at = p->next;
     list_remove(&p->used);
     p->stale = true;
-    if (p->users == 0) mem_free(p);
+}
+
+static void free_unused(struct prepared *p)
+{
+    if (p->stale && p->users == 0 && !list_on(&p->used)) mem_free(p);
+}
+
+void pg_cache_remove(struct pg_cache *c, struct prepared *p)
+{
+    if (p->stale) return;
+    take_out(c, p);
+    free_unused(p);
+}
+
+void pg_cache_doom(struct pg_cache *c, struct prepared *p)
+{
+    if (p->stale) return;
+    take_out(c, p);
+    list_append(&c->doomed, &p->used);
+}
+
+bool pg_cache_bury(struct pg_cache *c, char name[static 24])
+{
+    struct prepared *p = LIST_ENTRY(list_take(&c->doomed), struct prepared, used);
+
+    if (p == NULL) return false;
+    memcpy(name, p->name, sizeof p->name);
+    free_unused(p);
+    return true;
 }
 
 void pg_cache_release(struct prepared *p)
 {
     if (p == NULL) return;
     assert(p->users > 0);
-    if (--p->users == 0 && p->stale) mem_free(p);
+    p->users--;
+    free_unused(p);
 }
 
 void pg_cache_clear(struct pg_cache *c)
 {
+    char ignored[24];
+
     while (c->used.first != NULL)
         pg_cache_remove(c, LIST_ENTRY(c->used.first, struct prepared, used));
+    while (pg_cache_bury(c, ignored)) continue;
 }

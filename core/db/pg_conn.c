@@ -5,25 +5,13 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 
-/* Debian's libpq 15 has no way to unprepare: DEALLOCATE is a statement like others. */
-enum answer_kind { ANSWER_PREPARE, ANSWER_STATEMENT, ANSWER_DEALLOCATE, ANSWER_SYNC };
-
-struct answer {
-    struct list_node node;
-    enum answer_kind kind;
-    struct pg_op *op;          /* NULL: its asker is gone, or it is our own */
-    int index;                 /* of the statement */
-    struct prepared *prepared; /* held while the answer is due */
-    uint64_t number;
-    bool is_reset; /* the Sync of our ROLLBACK */
-};
+enum { RESET_MS = 5000, RESET_CANCEL_MS = 50 };
 
 /* Bits of op->stage. */
 enum { STAGE_RETRIED = 1 };
-
-enum { RESET_MS = 5000 };
 
 /* ---- states ------------------------------------------------------------------------ */
 
@@ -43,207 +31,89 @@ void pg_conn_move(struct pg_conn *c, enum conn_state to)
     c->state = to;
 }
 
-/* ---- the queue of answers -------------------------------------------------------------- */
-
-static struct answer *expect(struct pg_conn *c, enum answer_kind kind, struct pg_op *op,
-                             int index, struct prepared *prepared)
+bool pg_conn_up(struct pg_conn *c)
 {
-    struct answer *a = mem_get_clear(sizeof *a);
-
-    if (a == NULL) return NULL;
-    a->kind = kind;
-    a->op = op;
-    a->index = index;
-    a->prepared = prepared;
-    a->number = ++c->sent;
-    if (prepared != NULL) prepared->users++;
-    list_append(&c->answers, &a->node);
-    return a;
+    if (PQenterPipelineMode(c->link.pg) != 1) return false;
+    pg_conn_move(c, CONN_READY);
+    c->failures = 0;
+    c->sent = c->stray_until = 0;
+    c->cancel_again_ms = 0;
+    return pg_send_greeting(c);
 }
 
-static void drop_answer(struct answer *a)
+/* ---- queue and flush ------------------------------------------------------------------- */
+
+void pg_conn_queue(struct pg_conn *c, struct pg_op *op)
 {
-    pg_cache_release(a->prepared);
-    list_remove(&a->node);
-    mem_free(a);
+    op->conn = c;
+    op->failed_at = -1;
+    list_append(&c->queued, &op->node);
+    c->dirty = true;
 }
+
+/* False: the connection is lost. */
+static bool hand_over(struct pg_conn *c, struct pg_op *op)
+{
+    list_remove(&op->node);
+    switch (pg_send_op(c, op)) {
+    case SEND_DONE: list_append(&c->running, &op->node); return true;
+    case SEND_REFUSED:
+        op->conn = NULL;
+        pool_finish_later(c->pool, op, PG_BUSY);
+        return true;
+    case SEND_NOT: list_prepend(&c->queued, &op->node); return false;
+    case SEND_UNKNOWN: list_append(&c->running, &op->node); return false;
+    }
+    return false;
+}
+
+/* PQpipelineSync of libpq 15 writes at once; what the socket does not take stays with
+ * libpq, and the ops behind it stay with us. */
+bool pg_conn_flush(struct pg_conn *c)
+{
+    int left;
+
+    if (c->link.state != LINK_UP) return true;
+    c->dirty = false;
+    left = PQflush(c->link.pg);
+    while (left == 0 && c->queued.first != NULL) {
+        if (!hand_over(c, LIST_ENTRY(c->queued.first, struct pg_op, node))) return false;
+        left = PQflush(c->link.pg);
+    }
+    pg_link_want_write(&c->link, left == 1);
+    return left >= 0;
+}
+
+/* ---- the queue of answers ---------------------------------------------------------------- */
 
 static struct answer *head(struct pg_conn *c)
 {
     return LIST_ENTRY(c->answers.first, struct answer, node);
 }
 
+static void drop_answer(struct pg_conn *c, struct answer *a)
+{
+    pg_cache_release(a->prepared);
+    if (a->ends_op) c->syncs--;
+    list_remove(&a->node);
+    list_append(&c->spare, &a->node);
+}
+
 void pg_conn_forget(struct pg_op *op)
 {
     struct pg_conn *c = op->conn;
 
-    for (struct list_node *n = c->answers.first; n != NULL; n = n->next) {
-        struct answer *a = LIST_ENTRY(n, struct answer, node);
+    if (op->node.list == &c->running)
+        for (struct list_node *n = c->answers.first; n != NULL; n = n->next) {
+            struct answer *a = LIST_ENTRY(n, struct answer, node);
 
-        if (a->op == op) a->op = NULL;
-    }
+            if (a->op == op) a->op = NULL;
+        }
     list_remove(&op->node);
     op->conn = NULL;
 }
 
-/* ---- sending ------------------------------------------------------------------------------ */
-
-static bool send_deallocate(struct pg_conn *c, const char *name)
-{
-    char sql[48] = "DEALLOCATE ";
-
-    strcat(sql, name);
-    return expect(c, ANSWER_DEALLOCATE, NULL, 0, NULL) != NULL &&
-           PQsendQueryParams(c->link.pg, sql, 0, NULL, NULL, NULL, NULL, 0) == 1;
-}
-
-static bool make_room(struct pg_conn *c, uint64_t generation)
-{
-    struct prepared *victim;
-
-    if (c->cache.used.count < (size_t)pool_settings(c->pool)->statements_max) return true;
-    victim = pg_cache_victim(&c->cache, generation);
-    if (victim == NULL) return true; /* all are in use: one more for a while */
-    bool sent = send_deallocate(c, victim->name);
-    pg_cache_remove(&c->cache, victim);
-    return sent;
-}
-
-/* The prepared form of the statement, preparing it first when it is new. */
-static struct prepared *prepare(struct pg_conn *c, struct pg_op *op, int index)
-{
-    struct slice sql = op->statements[index].sql;
-    uint64_t generation = pool_generation(c->pool);
-    struct prepared *p = pg_cache_find(&c->cache, sql, generation);
-
-    if (p != NULL) return p;
-    if (!make_room(c, generation)) return NULL;
-    p = pg_cache_add(&c->cache, sql, generation);
-    if (p == NULL) return NULL;
-    if (expect(c, ANSWER_PREPARE, op, index, p) != NULL &&
-        PQsendPrepare(c->link.pg, p->name, p->sql, 0, NULL) == 1)
-        return p;
-    pg_cache_remove(&c->cache, p);
-    return NULL;
-}
-
-static bool send_unnamed(struct pg_conn *c, const struct pg_statement *s)
-{
-    char *sql = mem_copy_text(s->sql.p, s->sql.n);
-    bool sent = sql != NULL && PQsendQueryParams(c->link.pg, sql, s->value_count, NULL,
-                                                 s->values, NULL, NULL, 0) == 1;
-
-    mem_free(sql);
-    return sent;
-}
-
-static bool send_statement(struct pg_conn *c, struct pg_op *op, int index)
-{
-    const struct pg_statement *s = &op->statements[index];
-    struct prepared *p;
-
-    if (s->unprepared || !pool_settings(c->pool)->named_statements)
-        return expect(c, ANSWER_STATEMENT, op, index, NULL) != NULL && send_unnamed(c, s);
-    p = prepare(c, op, index);
-    return p != NULL && expect(c, ANSWER_STATEMENT, op, index, p) != NULL &&
-           PQsendQueryPrepared(c->link.pg, p->name, s->value_count, s->values, NULL, NULL,
-                               0) == 1;
-}
-
-static bool send_sync(struct pg_conn *c, struct pg_op *op, bool is_reset)
-{
-    struct answer *a = expect(c, ANSWER_SYNC, op, 0, NULL);
-
-    if (a == NULL) return false;
-    a->is_reset = is_reset;
-    c->dirty = true;
-    return PQpipelineSync(c->link.pg) == 1;
-}
-
-bool pg_conn_send(struct pg_conn *c, struct pg_op *op)
-{
-    op->conn = c;
-    op->failed_at = -1;
-    list_append(&c->running, &op->node);
-    for (int i = 0; i < op->statement_count; i++)
-        if (!send_statement(c, op, i)) return false;
-    return send_sync(c, op, false);
-}
-
-void pg_conn_flush(struct pg_conn *c)
-{
-    int left;
-
-    if (c->link.state != LINK_UP || (!c->dirty && !c->link.writing)) return;
-    c->dirty = false;
-    left = PQflush(c->link.pg);
-    if (left == 0) c->flushed = c->sent;
-    pg_link_want_write(&c->link, left == 1);
-}
-
-/* ---- cancelling what runs -------------------------------------------------------------------- */
-
-struct cancel {
-    uv_work_t work;
-    struct pg_pool *pool;
-    struct pg_conn *conn; /* NULL: the connection is gone meanwhile */
-    PGcancel *cancel;
-};
-
-static void cancel_work(uv_work_t *work)
-{
-    struct cancel *cancel = work->data;
-    char ignored[256];
-
-    (void)PQcancel(cancel->cancel, ignored, sizeof ignored);
-}
-
-static void cancel_done(uv_work_t *work, int status)
-{
-    struct cancel *cancel = work->data;
-
-    (void)status;
-    if (cancel->conn != NULL) cancel->conn->cancel = NULL;
-    PQfreeCancel(cancel->cancel);
-    pool_cancel_ended(cancel->pool);
-    mem_free(cancel);
-}
-
-/* It may arrive late and hit the statement behind: that one then fails with 57014, without
- * having done anything, and is sent again (see finish_op). */
-void pg_conn_cancel_running(struct pg_conn *c)
-{
-    struct cancel *cancel;
-
-    if (c->cancel != NULL || c->link.state != LINK_UP) return;
-    cancel = mem_get_clear(sizeof *cancel);
-    if (cancel == NULL) return;
-    cancel->cancel = PQgetCancel(c->link.pg);
-    cancel->pool = c->pool;
-    cancel->conn = c;
-    cancel->work.data = cancel;
-    if (cancel->cancel != NULL &&
-        uv_queue_work(pool_loop(c->pool), &cancel->work, cancel_work, cancel_done) == 0) {
-        c->cancel = cancel;
-        c->stray_cancel = true;
-        pool_cancel_started(c->pool);
-        return;
-    }
-    PQfreeCancel(cancel->cancel);
-    mem_free(cancel);
-}
-
-bool pg_conn_reset(struct pg_conn *c)
-{
-    pg_conn_move(c, CONN_RESETTING);
-    c->pin = NULL;
-    c->reset_until_ms = clock_ms() + clock_scaled(RESET_MS);
-    return expect(c, ANSWER_STATEMENT, NULL, 0, NULL) != NULL &&
-           PQsendQueryParams(c->link.pg, "ROLLBACK", 0, NULL, NULL, NULL, NULL, 0) == 1 &&
-           send_sync(c, NULL, true);
-}
-
-/* ---- answers ------------------------------------------------------------------------------------ */
+/* ---- results ------------------------------------------------------------------------------- */
 
 static bool is_success(const PGresult *result)
 {
@@ -253,6 +123,38 @@ static bool is_success(const PGresult *result)
            status == PGRES_EMPTY_QUERY;
 }
 
+/* Whether the result leaves the connection in a state that answers do not end or that is
+ * not for its next user: copying, or a transaction on a shared connection. */
+static bool spoils(const struct pg_conn *c, PGresult *result)
+{
+    const char *tag;
+
+    switch (PQresultStatus(result)) {
+    case PGRES_COPY_IN:
+    case PGRES_COPY_OUT:
+    case PGRES_COPY_BOTH: tag = "COPY"; break;
+    case PGRES_COMMAND_OK:
+        tag = PQcmdStatus(result);
+        if (c->state == CONN_READY &&
+            (strcmp(tag, "BEGIN") == 0 || strcmp(tag, "START TRANSACTION") == 0))
+            break;
+        return false;
+    default: return false;
+    }
+    log_error("a statement has no place on this connection, which is closed",
+              log_text("statement", tag));
+    return true;
+}
+
+static bool is_fatal(const PGresult *result)
+{
+    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+
+    return severity == NULL || strcmp(severity, "ERROR") != 0;
+}
+
+/* libpq has read all of it into memory by then: the bounds protect who reads the rows, and
+ * the statement itself (its LIMIT) what comes. */
 static bool is_too_large(struct pg_conn *c, struct pg_op *op)
 {
     const struct pg_settings *settings = pool_settings(c->pool);
@@ -268,6 +170,12 @@ static bool is_too_large(struct pg_conn *c, struct pg_op *op)
     return (row_max > 0 && rows > row_max) || (byte_max > 0 && bytes > byte_max);
 }
 
+static void keep_result(struct pg_op *op, int index, PGresult *result)
+{
+    PQclear(op->statements[index].result);
+    op->statements[index].result = result;
+}
+
 /* A result for a statement of an op: kept, or thrown away when nobody wants it. */
 static void take_result(struct pg_conn *c, struct answer *a, PGresult *result)
 {
@@ -279,8 +187,7 @@ static void take_result(struct pg_conn *c, struct answer *a, PGresult *result)
         PQclear(result);
         return;
     }
-    PQclear(op->statements[a->index].result);
-    op->statements[a->index].result = result;
+    keep_result(op, a->index, result);
     if (!ok) op->failed_at = a->index;
     else if (is_too_large(c, op)) {
         op->too_large = true;
@@ -288,111 +195,206 @@ static void take_result(struct pg_conn *c, struct answer *a, PGresult *result)
     }
 }
 
-/* Whether it failed in a way that a second try mends, and did nothing: its plan or name
- * was gone, or a cancel meant for its predecessor hit it. */
-static bool may_retry(struct pg_conn *c, const struct pg_op *op)
+/* An error in place of the Sync's answer: what was deferred to the commit failed, and with
+ * it the whole op.  False: it is the server's good-bye. */
+static bool take_commit_error(struct answer *a, PGresult *result)
 {
-    const char *state = pg_op_sqlstate(op);
+    struct pg_op *op = a->op;
 
-    if (op->failed_at < 0 || op->too_large || (op->stage & STAGE_RETRIED)) return false;
-    if (c->stray_cancel && strcmp(state, "57014") == 0) return c->state == CONN_READY;
-    return c->state == CONN_READY &&
-           (strcmp(state, "26000") == 0 || strcmp(state, "0A000") == 0);
+    if (is_fatal(result)) {
+        PQclear(result);
+        return false;
+    }
+    if (op == NULL || (op->failed_at >= 0 && !op->too_large)) {
+        PQclear(result);
+        return true;
+    }
+    op->too_large = false;
+    op->failed_at = op->statement_count - 1;
+    keep_result(op, op->failed_at, result);
+    return true;
 }
 
-static bool send_again(struct pg_conn *c, struct pg_op *op)
+/* ---- once more --------------------------------------------------------------------------------- */
+
+/* Its names or plans are gone: prepared anew next time, also by the one who restarts a
+ * transaction.  DEALLOCATE does no harm where there is none. */
+static void forget_statements(struct pg_conn *c, const struct pg_op *op)
 {
     for (int i = 0; i < op->statement_count; i++) {
         struct prepared *p =
             pg_cache_find(&c->cache, op->statements[i].sql, pool_generation(c->pool));
 
-        if (p != NULL && strcmp(pg_op_sqlstate(op), "57014") != 0)
-            pg_cache_remove(&c->cache, p);
+        if (p != NULL) pg_cache_doom(&c->cache, p);
     }
-    for (int i = 0; i < op->statement_count; i++) {
-        PQclear(op->statements[i].result);
-        op->statements[i].result = NULL;
-    }
-    op->stage |= STAGE_RETRIED;
-    list_remove(&op->node);
-    return pg_conn_send(c, op);
 }
 
-static bool finish_op(struct pg_conn *c, struct pg_op *op)
+/* Whether it failed in a way that a second try mends, and did nothing: its plan or name
+ * was gone, or a cancel meant for its predecessor hit it. */
+static bool wants_retry(struct pg_conn *c, struct pg_op *op, bool may_be_stray)
 {
-    if (may_retry(c, op)) return send_again(c, op);
+    const char *state = pg_op_sqlstate(op);
+
+    if (strcmp(state, "26000") == 0 || strcmp(state, "0A000") == 0) {
+        forget_statements(c, op);
+        if (op->stage & STAGE_RETRIED) return false;
+        op->stage |= STAGE_RETRIED;
+        return c->state == CONN_READY;
+    }
+    return may_be_stray && c->state == CONN_READY && strcmp(state, "57014") == 0;
+}
+
+static void send_again(struct pg_conn *c, struct pg_op *op)
+{
+    for (int i = 0; i < op->statement_count; i++) keep_result(op, i, NULL);
+    op->too_large = false;
+    list_remove(&op->node);
+    pg_conn_queue(c, op);
+}
+
+static void finish_op(struct pg_conn *c, struct pg_op *op, bool may_be_stray)
+{
+    if (op->failed_at >= 0 && wants_retry(c, op, may_be_stray)) {
+        send_again(c, op);
+        return;
+    }
     list_remove(&op->node);
     op->conn = NULL;
     pool_finish(c->pool, op, op->failed_at >= 0 ? PG_ERROR : PG_OK);
-    return true;
 }
+
+/* ---- reading -------------------------------------------------------------------------------------- */
 
 static bool take_sync(struct pg_conn *c, struct answer *a)
 {
     struct pg_op *op = a->op;
-    bool is_reset = a->is_reset;
+    bool ends_reset = a->ends_reset;
+    bool may_be_stray = c->cancel != NULL || a->number <= c->stray_until;
 
-    drop_answer(a);
-    if (c->answers.count == 0 && c->cancel == NULL) c->stray_cancel = false;
-    if (is_reset) {
+    drop_answer(c, a);
+    if (ends_reset) {
         if (PQtransactionStatus(c->link.pg) != PQTRANS_IDLE || c->answers.count > 0)
             return false;
         pg_conn_move(c, CONN_READY);
-        return true;
     }
-    return op == NULL || finish_op(c, op);
+    if (op != NULL) finish_op(c, op, may_be_stray);
+    return true;
 }
 
+/* One result, or NULL: the end of one statement's results.  False: give it up. */
+static bool take(struct pg_conn *c, PGresult *result)
+{
+    struct answer *a = head(c);
+    bool ended = c->got_result;
+
+    c->got_result = result != NULL;
+    if (result == NULL) {
+        if (ended && a->kind != ANSWER_SYNC) drop_answer(c, a);
+        return true;
+    }
+    if (PQresultStatus(result) == PGRES_PIPELINE_SYNC) {
+        PQclear(result);
+        c->got_result = false;
+        return a->kind == ANSWER_SYNC && take_sync(c, a);
+    }
+    if (a->kind == ANSWER_SYNC) return take_commit_error(a, result);
+    if (spoils(c, result)) {
+        PQclear(result);
+        return false;
+    }
+    take_result(c, a, result);
+    return true;
+}
+
+/* What came before the end of the connection still counts: so a commit that was answered is
+ * not reported as unknown. */
 bool pg_conn_read(struct pg_conn *c)
 {
-    if (PQconsumeInput(c->link.pg) != 1) return false;
+    bool open = PQconsumeInput(c->link.pg) == 1;
+
     while (c->answers.count > 0 && !PQisBusy(c->link.pg)) {
         PGresult *result = PQgetResult(c->link.pg);
-        struct answer *a = head(c);
+        bool again = result != NULL || c->got_result;
 
-        if (result == NULL) { /* the end of one statement's results */
-            if (!c->got_result) return PQstatus(c->link.pg) == CONNECTION_OK;
-            c->got_result = false;
-            drop_answer(a);
-        } else if (PQresultStatus(result) == PGRES_PIPELINE_SYNC) {
-            PQclear(result);
-            if (a->kind != ANSWER_SYNC || !take_sync(c, a)) return false;
-        } else if (a->kind == ANSWER_SYNC) {
-            PQclear(result); /* FATAL: the server says good-bye */
-            return false;
-        } else {
-            c->got_result = true;
-            take_result(c, a, result);
-        }
-        if (c->link.state != LINK_UP) return true;
+        if (!take(c, result)) return false;
+        if (c->link.state != LINK_UP) return true; /* closed by an on_done */
+        if (!again) break;
     }
     if (c->answers.count == 0 && !PQisBusy(c->link.pg)) PQclear(PQgetResult(c->link.pg));
-    return PQstatus(c->link.pg) == CONNECTION_OK;
+    return open && PQstatus(c->link.pg) == CONNECTION_OK && pg_conn_step_reset(c);
+}
+
+/* ---- back to the pool --------------------------------------------------------------------------------- */
+
+bool pg_conn_reset(struct pg_conn *c)
+{
+    bool idle;
+
+    c->pin = NULL;
+    while (c->queued.first != NULL)
+        pg_conn_forget(LIST_ENTRY(c->queued.first, struct pg_op, node));
+    while (c->running.first != NULL)
+        pg_conn_forget(LIST_ENTRY(c->running.first, struct pg_op, node));
+    idle = c->answers.count == 0 && c->cancel == NULL &&
+           PQtransactionStatus(c->link.pg) == PQTRANS_IDLE;
+    if (idle && !pg_send_wants_trim(c)) {
+        pg_conn_move(c, CONN_READY);
+        return true;
+    }
+    pg_conn_move(c, CONN_RESETTING);
+    c->reset_sent = false;
+    c->cancel_again_ms = 0;
+    c->reset_until_ms = clock_ms() + clock_scaled(RESET_MS);
+    return pg_conn_step_reset(c);
+}
+
+/* What runs is interrupted, again and again: a cancel that comes between two statements is
+ * ignored.  Only when nothing runs is ROLLBACK sent, so that no cancel can hit it, or a
+ * statement of the next owner. */
+bool pg_conn_step_reset(struct pg_conn *c)
+{
+    if (c->state != CONN_RESETTING || c->reset_sent || c->cancel != NULL) return true;
+    if (c->answers.count > 0) {
+        if (clock_ms() >= c->cancel_again_ms && pg_cancel_running(c))
+            c->cancel_again_ms = clock_ms() + RESET_CANCEL_MS;
+        return true;
+    }
+    c->reset_sent = true;
+    return pg_send_reset(c, PQtransactionStatus(c->link.pg) != PQTRANS_IDLE);
 }
 
 /* ---- loss -------------------------------------------------------------------------------------------- */
 
-void pg_conn_lose(struct pg_conn *c)
+static void fail_all(struct pg_conn *c, struct list *ops, enum pg_outcome outcome)
 {
-    while (c->running.first != NULL) {
-        struct pg_op *op = LIST_ENTRY(c->running.first, struct pg_op, node);
-        bool written = false;
+    while (ops->first != NULL) {
+        struct pg_op *op = LIST_ENTRY(list_take(ops), struct pg_op, node);
 
-        for (struct list_node *n = c->answers.first; n != NULL; n = n->next) {
-            struct answer *a = LIST_ENTRY(n, struct answer, node);
-
-            if (a->op == op && a->number <= c->flushed) written = true;
-        }
-        list_remove(&op->node);
         op->conn = NULL;
         op->failed_at = -1;
-        pool_finish_later(c->pool, op, written ? PG_LOST : PG_NOT_SENT);
+        op->too_large = false;
+        pool_finish_later(c->pool, op, outcome);
     }
-    while (c->answers.first != NULL) drop_answer(head(c));
+}
+
+void pg_conn_lose(struct pg_conn *c)
+{
+    fail_all(c, &c->running, PG_LOST);
+    fail_all(c, &c->queued, PG_NOT_SENT);
+    while (c->answers.first != NULL) drop_answer(c, head(c));
+    assert(c->syncs == 0);
     pg_cache_clear(&c->cache);
-    if (c->cancel != NULL) c->cancel->conn = NULL;
-    c->cancel = NULL;
-    c->stray_cancel = c->dirty = c->got_result = false;
+    pg_cancel_abandon(c);
+    c->dirty = c->got_result = false;
     pg_link_down(&c->link);
     pg_conn_move(c, CONN_DOWN);
+}
+
+void pg_conn_free(struct pg_conn *c)
+{
+    struct list_node *node;
+
+    while ((node = list_take(&c->spare)) != NULL)
+        mem_free(LIST_ENTRY(node, struct answer, node));
+    buf_free(&c->scratch);
 }

@@ -26,10 +26,10 @@ bool pg_text_timestamp(struct buf *b, struct slice text)
         return false;
     memcpy(out, p, 10);
     memcpy(out + 11, p + 11, 8);
-    if (p[19] == '.') {
+    if (text.n > 22) {
         size_t digits = text.n - 23;
 
-        if (!are_digits(p + 20, digits)) return false;
+        if (p[19] != '.' || digits == 0 || !are_digits(p + 20, digits)) return false;
         memcpy(out + 20, p + 20, digits < 3 ? digits : 3);
     }
     buf_add(b, out, sizeof out - 1);
@@ -120,7 +120,12 @@ static Oid element_type(Oid type)
     case PG_INT2_ARRAY: return PG_INT2;
     case PG_INT4_ARRAY: return PG_INT4;
     case PG_INT8_ARRAY: return PG_INT8;
+    case PG_FLOAT4_ARRAY:
     case PG_FLOAT8_ARRAY: return PG_FLOAT8;
+    case PG_DATE_ARRAY: return PG_DATE;
+    case PG_TIMESTAMPTZ_ARRAY: return PG_TIMESTAMPTZ;
+    case PG_JSON_ARRAY:
+    case PG_JSONB_ARRAY: return PG_JSONB;
     case PG_NUMERIC_ARRAY: return PG_NUMERIC;
     case PG_TEXT_ARRAY:
     case PG_VARCHAR_ARRAY: return PG_TEXT;

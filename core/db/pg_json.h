@@ -22,6 +22,7 @@ enum pg_type {
     PG_TEXT = 25,
     PG_OID = 26,
     PG_JSON = 114,
+    PG_JSON_ARRAY = 199,
     PG_FLOAT4 = 700,
     PG_FLOAT8 = 701,
     PG_BOOL_ARRAY = 1000,
@@ -30,16 +31,20 @@ enum pg_type {
     PG_TEXT_ARRAY = 1009,
     PG_VARCHAR_ARRAY = 1015,
     PG_INT8_ARRAY = 1016,
+    PG_FLOAT4_ARRAY = 1021,
     PG_FLOAT8_ARRAY = 1022,
     PG_VARCHAR = 1043,
     PG_DATE = 1082,
     PG_TIMESTAMP = 1114,
     PG_TIMESTAMPTZ = 1184,
+    PG_DATE_ARRAY = 1182,
+    PG_TIMESTAMPTZ_ARRAY = 1185,
     PG_NUMERIC_ARRAY = 1231,
     PG_NUMERIC = 1700,
     PG_UUID = 2950,
     PG_UUID_ARRAY = 2951,
     PG_JSONB = 3802,
+    PG_JSONB_ARRAY = 3807,
 };
 
 /* One value. */

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/mem.h"
 
@@ -15,10 +16,37 @@ struct link_poll {
     int fd, events;
 };
 
+/* Hosts, as libpq takes them: lists with commas. */
+struct targets {
+    struct buf hosts, addresses, ports;
+    int count;
+};
+
 struct link_lookup {
     uv_getaddrinfo_t request;
     struct pg_link *link; /* NULL: nobody waits any more */
+    char *hosts, *ports;  /* of the URL */
+    int count, done;      /* hosts, and how many of them are among the targets */
+    unsigned first;
+    struct targets targets;
 };
+
+/* ---- the URL ----------------------------------------------------------------------- */
+
+/* A part of it, for PQfreemem; NULL when it has none. */
+static char *url_part(const char *url, const char *keyword)
+{
+    PQconninfoOption *parts = PQconninfoParse(url, NULL);
+    char *part = NULL;
+
+    for (PQconninfoOption *o = parts; o != NULL && o->keyword != NULL; o++)
+        if (strcmp(o->keyword, keyword) == 0 && o->val != NULL && *o->val != '\0') {
+            part = o->val;
+            o->val = NULL;
+        }
+    PQconninfoFree(parts);
+    return part;
+}
 
 /* ---- readiness ------------------------------------------------------------------- */
 
@@ -75,8 +103,14 @@ static void fail(struct pg_link *link, const char *why)
     link->on_failed(link);
 }
 
+/* libpq may close its socket and open another under the same number, which the loop would
+ * not notice: it watches anew after each step. */
 static void step(struct pg_link *link)
 {
+    if (link->poll != NULL) {
+        uv_poll_stop(&link->poll->handle);
+        link->poll->events = 0;
+    }
     switch (PQconnectPoll(link->pg)) {
     case PGRES_POLLING_READING:
         if (watch(link, UV_READABLE)) return;
@@ -111,26 +145,49 @@ static void ignore_notice(void *ctx, const PGresult *notice)
     (void)notice;
 }
 
-/* 'address' is what the host's name was resolved to; NULL: libpq takes the URL as it is. */
-static void start(struct pg_link *link, const char *address)
+/* What the session is to be like; the URL's own options come behind and win. */
+static void add_options(struct buf *b, const struct pg_link *link, const char *own)
 {
-    char options[200] = "-c TimeZone=UTC -c DateStyle=ISO";
-    const char *keys[] = { "dbname",
-                           "application_name",
-                           "client_encoding",
-                           "options",
-                           address == NULL ? NULL : "hostaddr",
-                           NULL };
-    const char *values[] = { link->url, link->application_name, "UTF8", options, address,
-                             NULL };
+    if (!link->bare && link->statement_timeout > 0)
+        buf_addf(
+            b, "-c statement_timeout=%lld -c idle_in_transaction_session_timeout=60000 ",
+            (long long)link->statement_timeout);
+    if (own != NULL) buf_addf(b, "%s ", own);
+    if (!link->bare) BUF_ADD(b, "-c TimeZone=UTC -c DateStyle=ISO");
+    buf_add_byte(b, '\0');
+}
 
-    if (link->statement_timeout > 0)
-        snprintf(options, sizeof options,
-                 "-c TimeZone=UTC -c DateStyle=ISO -c statement_timeout=%lld "
-                 "-c idle_in_transaction_session_timeout=60000",
-                 (long long)link->statement_timeout);
+/* 'targets' NULL: libpq takes the URL's hosts as they are. */
+static void start(struct pg_link *link, const struct targets *targets)
+{
+    struct buf options = { 0 };
+    char *own = url_part(link->url, "options");
+    const char *keys[10] = { "dbname", "application_name", "client_encoding" };
+    const char *values[10] = { link->url, link->application_name, "UTF8" };
+    int n = 3;
+
+    add_options(&options, link, own);
+    PQfreemem(own);
     link->state = LINK_CONNECTING;
+    if (options.failed) {
+        buf_free(&options);
+        fail(link, "out of memory");
+        return;
+    }
+    if (options.n > 1) {
+        keys[n] = "options";
+        values[n++] = options.p;
+    }
+    if (targets != NULL) {
+        keys[n] = "host";
+        values[n++] = targets->hosts.p;
+        keys[n] = "hostaddr";
+        values[n++] = targets->addresses.p;
+        keys[n] = "port";
+        values[n++] = targets->ports.p;
+    }
     link->pg = PQconnectStartParams(keys, values, 1);
+    buf_free(&options);
     if (link->pg == NULL) {
         fail(link, "out of memory");
         return;
@@ -142,74 +199,175 @@ static void start(struct pg_link *link, const char *address)
 
 /* ---- names ---------------------------------------------------------------------------- */
 
-static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *found)
-{
-    struct link_lookup *lookup = request->data;
-    struct pg_link *link = lookup->link;
-    char address[64] = "";
+/* PQconnectStart would look up names synchronously: it gets their addresses, all of them,
+ * in the order of the resolver. */
 
-    if (link != NULL) {
-        link->lookup = NULL;
-        if (status != 0) fail(link, uv_strerror(status));
-        else if (found->ai_family == AF_INET6)
-            uv_ip6_name((struct sockaddr_in6 *)(void *)found->ai_addr, address,
-                        sizeof address);
-        else
-            uv_ip4_name((struct sockaddr_in *)(void *)found->ai_addr, address,
-                        sizeof address);
-        if (*address != '\0') start(link, address);
+static void add_item(struct buf *list, bool first, struct slice item)
+{
+    if (!first) buf_add_byte(list, ',');
+    buf_add_slice(list, item);
+}
+
+static void add_target(struct targets *t, struct slice host, const char *address,
+                       struct slice port)
+{
+    add_item(&t->hosts, t->count == 0, host);
+    add_item(&t->addresses, t->count == 0, slice_of(address));
+    add_item(&t->ports, t->count == 0, port);
+    t->count++;
+}
+
+static struct slice item_of(const char *list, int index)
+{
+    for (; index > 0; index--) {
+        list += strcspn(list, ",");
+        if (*list == ',') list++;
     }
-    uv_freeaddrinfo(found);
+    return (struct slice){ list, strcspn(list, ",") };
+}
+
+static int item_count(const char *list)
+{
+    int n = 1;
+
+    for (; *list != '\0'; list++) n += *list == ',';
+    return n;
+}
+
+static void free_lookup(struct link_lookup *lookup)
+{
+    buf_free(&lookup->targets.hosts);
+    buf_free(&lookup->targets.addresses);
+    buf_free(&lookup->targets.ports);
+    mem_free(lookup->hosts);
+    mem_free(lookup->ports);
     mem_free(lookup);
 }
 
-/* The one host name that must be resolved, copied to 'host'; else false: sockets,
- * addresses, several hosts (libpq resolves these itself, synchronously). */
-static bool host_to_resolve(const char *url, char host[static 256])
+static struct slice lookup_host(const struct link_lookup *lookup)
 {
-    PQconninfoOption *parts = PQconninfoParse(url, NULL);
-    const char *name = NULL;
-    bool has_address = false;
+    return item_of(lookup->hosts, (lookup->done + (int)lookup->first) % lookup->count);
+}
+
+static struct slice lookup_port(const struct link_lookup *lookup)
+{
+    int index = (lookup->done + (int)lookup->first) % lookup->count;
+
+    return item_of(lookup->ports, item_count(lookup->ports) == 1 ? 0 : index);
+}
+
+static bool is_name(struct slice host, char name[static 256])
+{
     unsigned char ignored[16];
 
-    for (PQconninfoOption *o = parts; o != NULL && o->keyword != NULL; o++) {
-        if (strcmp(o->keyword, "host") == 0) name = o->val;
-        if (strcmp(o->keyword, "hostaddr") == 0 && o->val != NULL) has_address = true;
+    if (host.n == 0 || host.n >= 256 || *host.p == '/' || *host.p == '@') return false;
+    memcpy(name, host.p, host.n);
+    name[host.n] = '\0';
+    return inet_pton(AF_INET, name, ignored) != 1 &&
+           inet_pton(AF_INET6, name, ignored) != 1;
+}
+
+static void finish_lookup(struct link_lookup *lookup)
+{
+    struct pg_link *link = lookup->link;
+    struct targets *t = &lookup->targets;
+
+    link->lookup = NULL;
+    buf_add_byte(&t->hosts, '\0');
+    buf_add_byte(&t->addresses, '\0');
+    buf_add_byte(&t->ports, '\0');
+    if (t->hosts.failed || t->addresses.failed || t->ports.failed)
+        fail(link, "out of memory");
+    else if (t->count == 0) fail(link, "no host's name can be resolved");
+    else start(link, t);
+    free_lookup(lookup);
+}
+
+static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *found);
+
+/* Up to the next name that must be asked for, or the end. */
+static void resolve(struct link_lookup *lookup)
+{
+    const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
+    char name[256];
+
+    for (; lookup->done < lookup->count; lookup->done++) {
+        struct slice host = lookup_host(lookup);
+
+        if (!is_name(host, name))
+            add_target(&lookup->targets, host, "", lookup_port(lookup));
+        else if (uv_getaddrinfo(lookup->link->loop, &lookup->request, on_resolved, name,
+                                NULL, &hints) == 0)
+            return;
     }
-    bool needed = name != NULL && !has_address && *name != '/' && *name != '@' &&
-                  *name != '\0' && strchr(name, ',') == NULL && strlen(name) < 256 &&
-                  inet_pton(AF_INET, name, ignored) != 1 &&
-                  inet_pton(AF_INET6, name, ignored) != 1;
-    if (needed) strcpy(host, name);
-    PQconninfoFree(parts);
-    return needed;
+    finish_lookup(lookup);
+}
+
+static void add_found(struct link_lookup *lookup, const struct addrinfo *found)
+{
+    char address[64];
+
+    for (const struct addrinfo *i = found; i != NULL; i = i->ai_next) {
+        if (uv_ip_name(i->ai_addr, address, sizeof address) == 0)
+            add_target(&lookup->targets, lookup_host(lookup), address,
+                       lookup_port(lookup));
+    }
+}
+
+static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *found)
+{
+    struct link_lookup *lookup = request->data;
+
+    if (lookup->link == NULL) {
+        free_lookup(lookup);
+    } else {
+        if (status == 0) add_found(lookup, found);
+        lookup->done++;
+        resolve(lookup);
+    }
+    uv_freeaddrinfo(found);
+}
+
+/* False: there is nothing to look up, or no memory for it ('*failed'). */
+static bool prepare_lookup(struct pg_link *link, bool *failed)
+{
+    char *hosts = url_part(link->url, "host"), name[256];
+    char *addresses = url_part(link->url, "hostaddr");
+    char *ports = url_part(link->url, "port");
+    struct link_lookup *lookup = NULL;
+    bool needed = hosts != NULL && addresses == NULL &&
+                  (strchr(hosts, ',') != NULL || is_name(slice_of(hosts), name));
+
+    if (needed) lookup = mem_get_clear(sizeof *lookup);
+    if (lookup != NULL) {
+        lookup->hosts = mem_copy_text(hosts, strlen(hosts));
+        lookup->ports =
+            mem_copy_text(ports == NULL ? "" : ports, ports == NULL ? 0 : strlen(ports));
+        lookup->count = item_count(hosts);
+        lookup->first = link->first_host % (unsigned)lookup->count;
+        lookup->link = link;
+        lookup->request.data = lookup;
+    }
+    *failed =
+        needed && (lookup == NULL || lookup->hosts == NULL || lookup->ports == NULL);
+    if (*failed && lookup != NULL) free_lookup(lookup);
+    else link->lookup = lookup;
+    PQfreemem(hosts);
+    PQfreemem(addresses);
+    PQfreemem(ports);
+    return needed && !*failed;
 }
 
 void pg_link_connect(struct pg_link *link)
 {
-    const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
-    char host[256];
+    bool failed;
 
     assert(link->state == LINK_DOWN);
     link->deadline_ms = clock_ms() + link->connect_timeout;
-    if (!host_to_resolve(link->url, host)) {
-        start(link, NULL);
-        return;
-    }
     link->state = LINK_RESOLVING;
-    link->lookup = mem_get_clear(sizeof *link->lookup);
-    if (link->lookup == NULL) {
-        fail(link, "out of memory");
-        return;
-    }
-    link->lookup->link = link;
-    link->lookup->request.data = link->lookup;
-    if (uv_getaddrinfo(link->loop, &link->lookup->request, on_resolved, host, NULL,
-                       &hints) == 0)
-        return;
-    mem_free(link->lookup);
-    link->lookup = NULL;
-    fail(link, "the host's name cannot be resolved");
+    if (prepare_lookup(link, &failed)) resolve(link->lookup);
+    else if (failed) fail(link, "out of memory");
+    else start(link, NULL);
 }
 
 void pg_link_down(struct pg_link *link)
@@ -229,5 +387,6 @@ void pg_link_check(struct pg_link *link, int64_t now_ms)
 {
     if (link->state == LINK_DOWN || link->state == LINK_UP || now_ms < link->deadline_ms)
         return;
+    link->first_host++;
     fail(link, "no connection within DB_CONNECT_TIMEOUT");
 }

@@ -21,6 +21,7 @@ struct pg_link {
     uv_loop_t *loop;
     const char *url, *application_name;
     int64_t connect_timeout, statement_timeout; /* ms; statement_timeout 0: none */
+    bool bare; /* no options in the start packet: PgBouncer refuses them */
     void (*on_up)(struct pg_link *link);
     void (*on_failed)(struct pg_link *link); /* connecting failed: LINK_DOWN now */
     void (*on_ready)(struct pg_link *link, bool readable, bool writable);
@@ -31,6 +32,7 @@ struct pg_link {
     struct link_lookup *lookup;
     int64_t deadline_ms; /* of connecting */
     bool writing;        /* waits for writability, too */
+    unsigned first_host; /* of several: moves on when an attempt takes too long */
     char fault[200];     /* why it failed last */
 };
 

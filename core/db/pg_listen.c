@@ -24,25 +24,37 @@ struct pg_listening {
     struct pg_link link;
     struct list listeners;
     struct buf script; /* LISTEN and UNLISTEN that are still to be sent */
-    bool busy, telling, was_up;
+    bool busy, telling, was_up, stopped;
+    bool tell_missed; /* when the LISTENs of a new connection are done */
     int64_t retry_at_ms;
 };
 
 /* ---- statements --------------------------------------------------------------------- */
 
+static void lose(struct pg_listening *l)
+{
+    pg_link_down(&l->link);
+    l->retry_at_ms = clock_ms() + RETRY_MS + random() % RETRY_MS;
+}
+
 static void send_script(struct pg_listening *l)
 {
+    int left = -1;
+
     if (l->link.state != LINK_UP || l->busy || l->script.n == 0) return;
     buf_add_byte(&l->script, '\0');
-    if (!l->script.failed && PQsendQuery(l->link.pg, l->script.p) == 1) l->busy = true;
-    else l->retry_at_ms = 0;
+    l->busy = true;
+    if (!l->script.failed && PQsendQuery(l->link.pg, l->script.p) == 1)
+        left = PQflush(l->link.pg);
     buf_clear(&l->script);
-    pg_link_want_write(&l->link, PQflush(l->link.pg) == 1);
+    if (left >= 0) pg_link_want_write(&l->link, left == 1);
+    else lose(l); /* it would not hear what it should */
 }
 
 static void add_statement(struct pg_listening *l, const char *verb, const char *channel)
 {
-    if (l->link.state == LINK_UP) buf_addf(&l->script, "%s \"%s\";", verb, channel);
+    if (l->link.state != LINK_UP) return; /* sent once it is */
+    buf_addf(&l->script, "%s \"%s\";", verb, channel);
     send_script(l);
 }
 
@@ -66,7 +78,8 @@ static void sweep(struct pg_listening *l)
 static void tell(struct pg_listening *l, const char *channel, struct slice payload)
 {
     l->telling = true;
-    for (struct list_node *n = l->listeners.first; n != NULL; n = n->next) {
+    for (struct list_node *n = l->listeners.first; n != NULL && !l->stopped;
+         n = n->next) {
         struct pg_listener *one = LIST_ENTRY(n, struct pg_listener, node);
 
         if (!one->removed && (channel == NULL || strcmp(one->channel, channel) == 0))
@@ -88,39 +101,52 @@ static void on_up(struct pg_link *link)
     struct pg_listening *l = of(link);
 
     l->busy = false;
+    l->tell_missed = l->was_up;
+    l->was_up = true;
     buf_clear(&l->script);
     for (struct list_node *n = l->listeners.first; n != NULL; n = n->next)
         buf_addf(&l->script, "LISTEN \"%s\";",
                  LIST_ENTRY(n, struct pg_listener, node)->channel);
     send_script(l);
-    if (l->was_up) tell(l, NULL, (struct slice){ NULL, 0 });
-    l->was_up = true;
 }
 
 static void on_failed(struct pg_link *link)
 {
-    of(link)->retry_at_ms = clock_ms() + RETRY_MS + random() % RETRY_MS;
+    struct pg_listening *l = of(link);
+
+    l->retry_at_ms = clock_ms() + RETRY_MS + random() % RETRY_MS;
+}
+
+/* Who is told "you may have missed some" looks at once: LISTEN must be done by then. */
+static void take_results(struct pg_listening *l)
+{
+    while (l->busy && !PQisBusy(l->link.pg)) {
+        PGresult *result = PQgetResult(l->link.pg);
+
+        if (result == NULL) l->busy = false;
+        else if (PQresultStatus(result) != PGRES_COMMAND_OK)
+            log_error("LISTEN failed", log_text("error", PQresultErrorMessage(result)));
+        PQclear(result);
+    }
+    if (l->busy || !l->tell_missed) return;
+    l->tell_missed = false;
+    tell(l, NULL, (struct slice){ NULL, 0 });
 }
 
 static void on_ready(struct pg_link *link, bool readable, bool writable)
 {
     struct pg_listening *l = of(link);
     PGnotify *notify;
-    PGresult *result;
 
+    (void)readable;
     if (writable) pg_link_want_write(link, PQflush(link->pg) == 1);
-    if (!readable) return;
     if (PQconsumeInput(link->pg) != 1 || PQstatus(link->pg) != CONNECTION_OK) {
         log_warn("LISTEN connection lost");
-        pg_link_down(link);
-        on_failed(link);
+        lose(l);
+        l->retry_at_ms = clock_ms(); /* once at once */
         return;
     }
-    while (l->busy && !PQisBusy(link->pg)) {
-        result = PQgetResult(link->pg);
-        if (result == NULL) l->busy = false;
-        PQclear(result);
-    }
+    take_results(l);
     while (link->state == LINK_UP && (notify = PQnotifies(link->pg)) != NULL) {
         tell(l, notify->relname, slice_of(notify->extra));
         PQfreemem(notify);
@@ -140,11 +166,19 @@ struct pg_listening *listening_new(uv_loop_t *loop, const struct pg_settings *se
         .url = settings->listen_url != NULL ? settings->listen_url : settings->url,
         .application_name = settings->application_name,
         .connect_timeout = clock_scaled(settings->connect_timeout),
+        .bare = !settings->named_statements,
         .on_up = on_up,
         .on_failed = on_failed,
         .on_ready = on_ready,
     };
     return l;
+}
+
+void listening_stop(struct pg_listening *l)
+{
+    if (l == NULL) return;
+    l->stopped = true;
+    pg_link_down(&l->link);
 }
 
 void listening_free(struct pg_listening *l)
@@ -161,6 +195,7 @@ void listening_free(struct pg_listening *l)
 
 void listening_check(struct pg_listening *l, int64_t now_ms)
 {
+    if (l->stopped) return;
     if (l->link.state == LINK_DOWN && l->listeners.count > 0 && now_ms >= l->retry_at_ms)
         pg_link_connect(&l->link);
     else pg_link_check(&l->link, now_ms);
@@ -172,7 +207,7 @@ struct pg_listener *listening_add(struct pg_listening *l, struct slice channel,
 {
     struct pg_listener *one;
 
-    if (channel.n == 0 || channel.n >= sizeof one->channel) return NULL;
+    if (l->stopped || channel.n == 0 || channel.n >= sizeof one->channel) return NULL;
     for (size_t i = 0; i < channel.n; i++)
         if (channel.p[i] == '"' || channel.p[i] == '\0') return NULL;
     one = mem_get_clear(sizeof *one);

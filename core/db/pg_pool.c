@@ -7,31 +7,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "db/pg_conn.h"
-#include "db/pg_listen.h"
+#include "db/pg_pool_parts.h"
 
-enum { SWEEP_MS = 25, RETRY_FIRST_MS = 100, RETRY_MOST_MS = 500 };
-
-struct pg_pool {
-    uv_loop_t *loop;
-    struct pg_settings settings;
-    struct pg_conn *conns; /* shared ones first, then those for transactions */
-    int shared, count;
-    struct list waiting;  /* ops without a connection */
-    struct list finished; /* ops whose failure is told on the next turn */
-    struct list pins;     /* pins without a connection */
-    struct list granted;  /* pins whose on_ready comes on the next turn */
-    struct pg_listening *listening;
-    uv_timer_t sweep;
-    uv_idle_t soon;
-    uint64_t generation;
-    bool tried, was_up; /* the first attempt to connect is over; log state */
-    int open_handles, cancels;
-    bool closing;
-    void (*on_closed)(void *ctx);
-    void *closed_ctx;
-    int64_t operations, failures, reconnects;
-};
+enum { SWEEP_MS = 25, RETRY_FIRST_MS = 100, RETRY_MOST_MS = 500, CANCELS_MAX = 2 };
+enum { VALUES_MAX = 65535 }; /* of the protocol */
 
 /* ---- for the connections --------------------------------------------------------------- */
 
@@ -51,7 +30,7 @@ void pool_finish(struct pg_pool *pool, struct pg_op *op, enum pg_outcome outcome
 
 static void on_soon(uv_idle_t *handle);
 
-static void soon(struct pg_pool *pool)
+void pool_tell_soon(struct pg_pool *pool)
 {
     if (!uv_is_active((uv_handle_t *)&pool->soon)) uv_idle_start(&pool->soon, on_soon);
 }
@@ -60,39 +39,35 @@ void pool_finish_later(struct pg_pool *pool, struct pg_op *op, enum pg_outcome o
 {
     op->stage = (uint64_t)outcome << 8;
     list_append(&pool->finished, &op->node);
-    soon(pool);
-}
-
-static void maybe_closed(struct pg_pool *pool);
-
-void pool_cancel_started(struct pg_pool *pool) { pool->cancels++; }
-
-void pool_cancel_ended(struct pg_pool *pool)
-{
-    pool->cancels--;
-    maybe_closed(pool);
+    pool_tell_soon(pool);
 }
 
 /* ---- what is told on the next turn -------------------------------------------------------- */
 
-static void on_soon(uv_idle_t *handle)
+/* What is added meanwhile waits for the turn after it: who asks again and again must not
+ * hold the loop. */
+static void tell(struct pg_pool *pool)
 {
-    struct pg_pool *pool = handle->data;
     struct list_node *node;
 
-    uv_idle_stop(handle);
-    while ((node = list_take(&pool->finished)) != NULL) {
+    for (size_t n = pool->finished.count;
+         n > 0 && (node = list_take(&pool->finished)) != NULL; n--) {
         struct pg_op *op = LIST_ENTRY(node, struct pg_op, node);
         enum pg_outcome outcome = (enum pg_outcome)(op->stage >> 8);
 
         op->stage = 0;
         pool_finish(pool, op, outcome);
     }
-    while ((node = list_take(&pool->granted)) != NULL) {
-        struct pg_pin *pin = LIST_ENTRY(node, struct pg_pin, node);
+    pins_tell(pool);
+}
 
-        pin->on_ready(pin->ctx, pin);
-    }
+static void on_soon(uv_idle_t *handle)
+{
+    struct pg_pool *pool = handle->data;
+
+    uv_idle_stop(handle);
+    tell(pool);
+    if (pool->finished.count + pool->granted.count > 0) pool_tell_soon(pool);
 }
 
 /* ---- connections ------------------------------------------------------------------------------ */
@@ -102,7 +77,7 @@ static struct pg_conn *of(struct pg_link *link)
     return CONTAINER_OF(link, struct pg_conn, link);
 }
 
-static bool any_up(const struct pg_pool *pool)
+bool pool_any_up(const struct pg_pool *pool)
 {
     for (int i = 0; i < pool->count; i++)
         if (pool->conns[i].state > CONN_CONNECTING) return true;
@@ -116,7 +91,7 @@ bool pg_pool_up(const struct pg_pool *pool)
     return false;
 }
 
-static void connect_conn(struct pg_conn *c)
+void pool_connect(struct pg_conn *c)
 {
     if (c->state != CONN_DOWN) return;
     pg_conn_move(c, CONN_CONNECTING);
@@ -130,13 +105,7 @@ static void fail_waiting(struct pg_pool *pool)
 
     while ((node = list_take(&pool->waiting)) != NULL)
         pool_finish_later(pool, LIST_ENTRY(node, struct pg_op, node), PG_NOT_SENT);
-    while ((node = list_take(&pool->pins)) != NULL) {
-        struct pg_pin *pin = LIST_ENTRY(node, struct pg_pin, node);
-
-        pin->outcome = PG_NOT_SENT;
-        list_append(&pool->granted, &pin->node);
-        soon(pool);
-    }
+    pins_fail(pool);
 }
 
 static void plan_retry(struct pg_conn *c)
@@ -146,7 +115,7 @@ static void plan_retry(struct pg_conn *c)
     for (int i = 0; i < c->failures && wait < RETRY_MOST_MS; i++) wait *= 2;
     if (wait > RETRY_MOST_MS) wait = RETRY_MOST_MS;
     c->failures++;
-    c->retry_at_ms = clock_ms() + wait / 2 + random() % wait;
+    c->retry_at_ms = clock_ms() + wait * 3 / 4 + random() % (wait / 2);
 }
 
 static void on_failed(struct pg_link *link)
@@ -154,17 +123,15 @@ static void on_failed(struct pg_link *link)
     struct pg_conn *c = of(link);
     struct pg_pool *pool = c->pool;
 
-    pg_conn_move(c, CONN_DOWN);
-    plan_retry(c);
-    if (!pool->tried || pool->was_up)
+    if (c->state != CONN_DOWN) pg_conn_move(c, CONN_DOWN);
+    if (c->failures == 0)
         log_error("PostgreSQL cannot be reached", log_text("error", link->fault));
-    pool->tried = true;
-    if (any_up(pool)) return;
-    pool->was_up = false;
+    plan_retry(c);
+    if (pool_any_up(pool)) return;
+    pool->away = true;
     fail_waiting(pool);
 }
 
-static void grant(struct pg_pool *pool);
 static void pump(struct pg_pool *pool);
 
 static void on_up(struct pg_link *link)
@@ -172,23 +139,24 @@ static void on_up(struct pg_link *link)
     struct pg_conn *c = of(link);
     struct pg_pool *pool = c->pool;
 
-    if (PQenterPipelineMode(link->pg) != 1) {
-        pg_link_down(link);
+    if (!pg_conn_up(c)) {
+        if (c->state == CONN_READY) pg_conn_lose(c);
+        else pg_link_down(link);
         on_failed(link);
         return;
     }
-    pg_conn_move(c, CONN_READY);
-    c->failures = 0;
-    c->sent = c->flushed = 0;
-    if (pool->tried && !pool->was_up) log_info("PostgreSQL is back");
-    pool->tried = pool->was_up = true;
-    pool->reconnects++;
-    for (int i = 0; i < pool->shared; i++) connect_conn(&pool->conns[i]);
+    if (pool->away) log_info("PostgreSQL is back");
+    pool->away = false;
+    pool->reconnects += c->was_up;
+    c->was_up = true;
+    for (int i = 0; i < pool->shared; i++)
+        if (clock_ms() >= pool->conns[i].retry_at_ms) pool_connect(&pool->conns[i]);
     pump(pool);
-    grant(pool);
+    pins_grant(pool);
 }
 
-static void lose(struct pg_conn *c)
+/* One connection tries to come back at once, and with it the others. */
+void pool_lose(struct pg_conn *c)
 {
     struct pg_pool *pool = c->pool;
 
@@ -198,7 +166,7 @@ static void lose(struct pg_conn *c)
     c->retry_at_ms = clock_ms();
     if (pool->closing) return;
     log_warn("connection to PostgreSQL lost");
-    if (!any_up(pool)) connect_conn(&pool->conns[0]);
+    if (!pool_any_up(pool)) pool_connect(&pool->conns[0]);
 }
 
 static void on_ready(struct pg_link *link, bool readable, bool writable)
@@ -206,10 +174,30 @@ static void on_ready(struct pg_link *link, bool readable, bool writable)
     struct pg_conn *c = of(link);
     struct pg_pool *pool = c->pool;
 
-    if (writable) pg_conn_flush(c);
-    if (readable && link->state == LINK_UP && !pg_conn_read(c)) lose(c);
+    /* Reading in any case: while it cannot write, libpq reads by itself, and what it read
+     * then is announced by nothing else. */
+    (void)readable;
+    if ((writable && !pg_conn_flush(c)) || !pg_conn_read(c)) pool_lose(c);
     pump(pool);
-    grant(pool);
+    pins_grant(pool);
+}
+
+/* ---- cancels ------------------------------------------------------------------------------------ */
+
+static void maybe_closed(struct pg_pool *pool);
+
+bool pool_cancel_may_start(const struct pg_pool *pool)
+{
+    return pool->cancels < CANCELS_MAX;
+}
+
+void pool_cancel_started(struct pg_pool *pool) { pool->cancels++; }
+
+void pool_cancel_ended(struct pg_pool *pool, struct pg_conn *c)
+{
+    pool->cancels--;
+    if (c != NULL && !pg_conn_step_reset(c)) pool_lose(c);
+    maybe_closed(pool);
 }
 
 /* ---- operations on shared connections ----------------------------------------------------------- */
@@ -222,17 +210,11 @@ static struct pg_conn *least_busy(struct pg_pool *pool)
         struct pg_conn *c = &pool->conns[i];
 
         if (c->state != CONN_READY ||
-            c->running.count >= (size_t)pool->settings.in_flight_max)
+            pg_conn_in_flight(c) >= (size_t)pool->settings.in_flight_max)
             continue;
-        if (best == NULL || c->running.count < best->running.count) best = c;
+        if (best == NULL || pg_conn_in_flight(c) < pg_conn_in_flight(best)) best = c;
     }
     return best;
-}
-
-static void send_on(struct pg_conn *c, struct pg_op *op)
-{
-    c->pool->operations++;
-    if (!pg_conn_send(c, op)) lose(c);
 }
 
 static void pump(struct pg_pool *pool)
@@ -240,11 +222,24 @@ static void pump(struct pg_pool *pool)
     struct pg_conn *c;
 
     while (pool->waiting.count > 0 && (c = least_busy(pool)) != NULL)
-        send_on(c, LIST_ENTRY(list_take(&pool->waiting), struct pg_op, node));
+        pg_conn_queue(c, LIST_ENTRY(list_take(&pool->waiting), struct pg_op, node));
 }
 
-static void begin_op(struct pg_pool *pool, struct pg_op *op, int64_t timeout)
+/* Such an op would cost its neighbours the connection. */
+static int first_impossible(const struct pg_op *op)
 {
+    for (int i = 0; i < op->statement_count; i++)
+        if (op->statements[i].value_count > VALUES_MAX) return i;
+    return -1;
+}
+
+bool pool_begin_op(struct pg_pool *pool, struct pg_op *op)
+{
+    const struct pg_settings *s = &pool->settings;
+    int64_t now = clock_ms();
+    int64_t timeout = op->timeout_ms > 0 ? op->timeout_ms : s->query_timeout;
+    int impossible = first_impossible(op);
+
     assert(op->statement_count >= 1 && op->statement_count <= PG_STATEMENTS_MAX);
     op->outcome = PG_WAITING;
     op->failed_at = -1;
@@ -252,22 +247,27 @@ static void begin_op(struct pg_pool *pool, struct pg_op *op, int64_t timeout)
     op->conn = NULL;
     op->stage = 0;
     op->node = (struct list_node){ 0 };
-    op->deadline_ms =
-        clock_ms() + clock_scaled(op->timeout_ms > 0 ? op->timeout_ms : timeout);
-    (void)pool;
+    op->deadline_ms = now + clock_scaled(timeout);
+    op->queue_until_ms = now + clock_scaled(s->queue_timeout);
+    if (op->queue_until_ms > op->deadline_ms) op->queue_until_ms = op->deadline_ms;
+    pool->operations++;
+    if (impossible < 0) return true;
+    op->failed_at = impossible;
+    pool_finish_later(pool, op, PG_ERROR);
+    return false;
 }
 
 void pg_submit(struct pg_pool *pool, struct pg_op *op)
 {
     struct pg_conn *c;
 
-    begin_op(pool, op, pool->settings.query_timeout);
-    if (pool->closing || (pool->tried && !any_up(pool))) {
+    if (!pool_begin_op(pool, op)) return;
+    if (pool->closing || pool->away) {
         pool_finish_later(pool, op, PG_NOT_SENT);
         return;
     }
     c = pool->waiting.count == 0 ? least_busy(pool) : NULL;
-    if (c != NULL) send_on(c, op);
+    if (c != NULL) pg_conn_queue(c, op);
     else if (pool->waiting.count < (size_t)pool->settings.queue_max)
         list_append(&pool->waiting, &op->node);
     else pool_finish_later(pool, op, PG_BUSY);
@@ -287,106 +287,6 @@ const char *pg_op_sqlstate(const struct pg_op *op)
             : PQresultErrorField(op->statements[op->failed_at].result, PG_DIAG_SQLSTATE);
 
     return state == NULL ? "" : state;
-}
-
-/* ---- pins --------------------------------------------------------------------------------------------- */
-
-static struct pg_conn *idle_for_transaction(struct pg_pool *pool)
-{
-    for (int i = pool->shared; i < pool->count; i++)
-        if (pool->conns[i].state == CONN_READY) return &pool->conns[i];
-    return NULL;
-}
-
-static void connect_more(struct pg_pool *pool)
-{
-    for (int i = pool->shared; i < pool->count; i++)
-        if (pool->conns[i].state == CONN_DOWN &&
-            clock_ms() >= pool->conns[i].retry_at_ms) {
-            connect_conn(&pool->conns[i]);
-            return;
-        }
-}
-
-static void grant(struct pg_pool *pool)
-{
-    struct pg_conn *c;
-
-    while (pool->pins.count > 0 && (c = idle_for_transaction(pool)) != NULL) {
-        struct pg_pin *pin = LIST_ENTRY(list_take(&pool->pins), struct pg_pin, node);
-
-        pg_conn_move(c, CONN_PINNED);
-        c->pin = pin;
-        pin->conn = c;
-        pin->outcome = PG_OK;
-        list_append(&pool->granted, &pin->node);
-        soon(pool);
-    }
-}
-
-void pg_pin(struct pg_pool *pool, struct pg_pin *pin)
-{
-    pin->outcome = PG_WAITING;
-    pin->pool = pool;
-    pin->conn = NULL;
-    pin->node = (struct list_node){ 0 };
-    pin->deadline_ms = clock_ms() + clock_scaled(pool->settings.queue_timeout);
-    if (pool->closing || (pool->tried && !any_up(pool))) pin->outcome = PG_NOT_SENT;
-    else if (pool->pins.count >= (size_t)pool->settings.queue_max) pin->outcome = PG_BUSY;
-    if (pin->outcome != PG_WAITING) {
-        list_append(&pool->granted, &pin->node);
-        soon(pool);
-        return;
-    }
-    list_append(&pool->pins, &pin->node);
-    grant(pool);
-    if (pool->pins.count > 0) connect_more(pool);
-}
-
-void pg_submit_pinned(struct pg_pin *pin, struct pg_op *op)
-{
-    struct pg_conn *c = pin->conn;
-
-    if (c == NULL) { /* the connection broke under the pin */
-        op->outcome = PG_WAITING;
-        op->failed_at = -1;
-        op->conn = NULL;
-        op->node = (struct list_node){ 0 };
-        pool_finish_later(pin->pool, op, PG_NOT_SENT);
-        return;
-    }
-    begin_op(c->pool, op, c->pool->settings.query_timeout);
-    send_on(c, op);
-}
-
-void pg_unpin(struct pg_pin *pin)
-{
-    struct pg_conn *c = pin->conn;
-
-    if (list_on(&pin->node)) list_remove(&pin->node);
-    pin->conn = NULL;
-    if (c == NULL) return;
-    c->pin = NULL;
-    while (c->running.first != NULL)
-        pg_conn_forget(LIST_ENTRY(c->running.first, struct pg_op, node));
-    if (c->answers.count == 0 && PQtransactionStatus(c->link.pg) == PQTRANS_IDLE) {
-        pg_conn_move(c, CONN_READY);
-        grant(c->pool);
-        return;
-    }
-    if (c->answers.count > 0) pg_conn_cancel_running(c);
-    if (!pg_conn_reset(c)) lose(c);
-}
-
-char pg_pin_status(const struct pg_pin *pin)
-{
-    if (pin->conn == NULL) return '?';
-    switch (PQtransactionStatus(pin->conn->link.pg)) {
-    case PQTRANS_IDLE: return 'I';
-    case PQTRANS_INTRANS: return 'T';
-    case PQTRANS_INERROR: return 'E';
-    default: return '?';
-    }
 }
 
 /* ---- LISTEN --------------------------------------------------------------------------------------------- */
@@ -412,37 +312,38 @@ static void check_waiting(struct pg_pool *pool, int64_t now)
         struct pg_op *op = LIST_ENTRY(n, struct pg_op, node);
 
         next = n->next;
-        if (now < op->deadline_ms) continue;
+        if (now < op->queue_until_ms) continue;
         list_remove(n);
         pool_finish_later(pool, op, PG_BUSY);
     }
-    for (struct list_node *n = pool->pins.first; n != NULL; n = next) {
-        struct pg_pin *pin = LIST_ENTRY(n, struct pg_pin, node);
-
-        next = n->next;
-        if (now < pin->deadline_ms) continue;
-        list_remove(n);
-        pin->outcome = PG_BUSY;
-        list_append(&pool->granted, &pin->node);
-        soon(pool);
-    }
 }
 
-/* The asker is answered at once; what it sent is drained, and stopped if it is what runs. */
-static void check_running(struct pg_conn *c, int64_t now)
+/* The asker is answered at once; what it sent is drained. */
+static void check_ops(struct pg_conn *c, struct list *ops, enum pg_outcome late,
+                      int64_t now)
 {
     struct list_node *next;
 
-    for (struct list_node *n = c->running.first; n != NULL; n = next) {
+    for (struct list_node *n = ops->first; n != NULL; n = next) {
         struct pg_op *op = LIST_ENTRY(n, struct pg_op, node);
-        bool first = n == c->running.first;
 
         next = n->next;
         if (now < op->deadline_ms) continue;
-        if (first) pg_conn_cancel_running(c);
         pg_conn_forget(op);
-        pool_finish_later(c->pool, op, PG_TIMEOUT);
+        pool_finish_later(c->pool, op, late);
     }
+}
+
+/* Of what runs too long, whether or not somebody still waits for it: only the head of the
+ * queue is running. */
+static void check_head(struct pg_conn *c, int64_t now)
+{
+    struct answer *a = LIST_ENTRY(c->answers.first, struct answer, node);
+
+    if (a == NULL || a->deadline_ms == 0 || now < a->deadline_ms ||
+        now < c->cancel_again_ms)
+        return;
+    pg_cancel_running(c);
 }
 
 static void check_conn(struct pg_conn *c, int64_t now)
@@ -450,12 +351,16 @@ static void check_conn(struct pg_conn *c, int64_t now)
     struct pg_pool *pool = c->pool;
 
     pg_link_check(&c->link, now);
-    if (c->state > CONN_CONNECTING) check_running(c, now);
-    if (c->state == CONN_RESETTING && now > c->reset_until_ms) lose(c);
+    if (c->state > CONN_CONNECTING) {
+        check_ops(c, &c->running, PG_TIMEOUT, now);
+        check_ops(c, &c->queued, PG_BUSY, now);
+        if (c->state != CONN_RESETTING) check_head(c, now);
+        else if (now > c->reset_until_ms || !pg_conn_step_reset(c)) pool_lose(c);
+    }
     if (c->state != CONN_DOWN || now < c->retry_at_ms) return;
-    if (c == &pool->conns[0] || (!c->for_transactions && any_up(pool)) ||
-        (c->for_transactions && pool->pins.count > 0 && any_up(pool)))
-        connect_conn(c);
+    if (c == &pool->conns[0] || (!c->for_transactions && pool_any_up(pool)) ||
+        (c->for_transactions && pool->pins.count > 0 && pool_any_up(pool)))
+        pool_connect(c);
 }
 
 static void on_sweep(uv_timer_t *timer)
@@ -464,7 +369,10 @@ static void on_sweep(uv_timer_t *timer)
     int64_t now = clock_ms();
 
     check_waiting(pool, now);
+    pins_check(pool, now);
     for (int i = 0; i < pool->count; i++) check_conn(&pool->conns[i], now);
+    pump(pool);
+    pins_grant(pool);
     if (pool->listening != NULL) listening_check(pool->listening, now);
 }
 
@@ -482,8 +390,8 @@ static void init_conn(struct pg_pool *pool, int i)
         .url = s->url,
         .application_name = s->application_name,
         .connect_timeout = clock_scaled(s->connect_timeout),
-        .statement_timeout =
-            s->named_statements ? clock_scaled(s->query_timeout) + 1000 : 0,
+        .bare = !s->named_statements,
+        .statement_timeout = clock_scaled(s->query_timeout) + 1000,
         .on_up = on_up,
         .on_failed = on_failed,
         .on_ready = on_ready,
@@ -494,7 +402,7 @@ static void on_first(uv_timer_t *timer)
 {
     struct pg_pool *pool = timer->data;
 
-    connect_conn(&pool->conns[0]);
+    pool_connect(&pool->conns[0]);
     uv_timer_start(timer, on_sweep, SWEEP_MS, SWEEP_MS);
 }
 
@@ -523,8 +431,11 @@ struct pg_pool *pg_pool_new(uv_loop_t *loop, const struct pg_settings *settings)
 
 void pg_pool_flush(struct pg_pool *pool)
 {
-    for (int i = 0; i < pool->count; i++)
-        if (pool->conns[i].dirty) pg_conn_flush(&pool->conns[i]);
+    for (int i = 0; i < pool->count; i++) {
+        struct pg_conn *c = &pool->conns[i];
+
+        if (c->dirty && !c->link.writing && !pg_conn_flush(c)) pool_lose(c);
+    }
 }
 
 void pg_pool_new_generation(struct pg_pool *pool) { pool->generation++; }
@@ -532,6 +443,8 @@ void pg_pool_new_generation(struct pg_pool *pool) { pool->generation++; }
 static void maybe_closed(struct pg_pool *pool)
 {
     if (!pool->closing || pool->open_handles > 0 || pool->cancels > 0) return;
+    for (int i = 0; i < pool->count; i++) pg_conn_free(&pool->conns[i]);
+    listening_free(pool->listening);
     pool->on_closed(pool->closed_ctx);
     mem_free(pool->conns);
     mem_free(pool);
@@ -550,7 +463,8 @@ static void on_last(uv_timer_t *timer)
 {
     struct pg_pool *pool = timer->data;
 
-    on_soon(&pool->soon);
+    do tell(pool);
+    while (pool->finished.count + pool->granted.count > 0);
     uv_close((uv_handle_t *)&pool->sweep, on_handle_closed);
     uv_close((uv_handle_t *)&pool->soon, on_handle_closed);
 }
@@ -560,12 +474,11 @@ void pg_pool_close(struct pg_pool *pool, void (*on_closed)(void *ctx), void *ctx
     pool->closing = true;
     pool->on_closed = on_closed;
     pool->closed_ctx = ctx;
-    listening_free(pool->listening);
-    pool->listening = NULL;
+    listening_stop(pool->listening);
     for (int i = 0; i < pool->count; i++) {
         struct pg_conn *c = &pool->conns[i];
 
-        if (c->state > CONN_CONNECTING) lose(c);
+        if (c->state > CONN_CONNECTING) pool_lose(c);
         else pg_link_down(&c->link);
     }
     fail_waiting(pool);
@@ -582,11 +495,11 @@ void pg_pool_stats(const struct pg_pool *pool, struct pg_stats *stats)
     for (int i = 0; i < pool->count; i++) {
         const struct pg_conn *c = &pool->conns[i];
 
-        stats->in_flight += c->running.count;
+        stats->in_flight += pg_conn_in_flight(c);
         stats->connecting += c->state == CONN_CONNECTING;
         stats->broken += c->state == CONN_DOWN;
         stats->pinned += c->state == CONN_PINNED || c->state == CONN_RESETTING;
-        stats->idle += c->state == CONN_READY && c->running.count == 0;
-        stats->busy += c->state == CONN_READY && c->running.count > 0;
+        stats->idle += c->state == CONN_READY && pg_conn_in_flight(c) == 0;
+        stats->busy += c->state == CONN_READY && pg_conn_in_flight(c) > 0;
     }
 }

@@ -31,7 +31,7 @@ enum pg_outcome {
     PG_ERROR,    /* PostgreSQL refused: the first bad result tells (SQLSTATE) */
     PG_LOST,     /* the connection broke; whether it was executed is unknown */
     PG_NOT_SENT, /* the connection broke before it was sent, or none is to be had */
-    PG_BUSY,     /* the queue is full, or its time in it is over: 503 */
+    PG_BUSY,     /* not sent: the queue is full, its time in it is over, no memory: 503 */
     PG_TIMEOUT,  /* our own timer: 504; a cancel was sent */
 };
 
@@ -64,9 +64,12 @@ struct pg_op {
     /* the pool's own */
     struct list_node node;
     struct pg_conn *conn;
-    int64_t deadline_ms;
+    int64_t deadline_ms, queue_until_ms;
     uint64_t stage; /* free for the implementation */
 };
+
+/* What PG_OK does not say: COMMIT of a failed transaction succeeds, with the tag ROLLBACK.
+ * Who commits compares PQcmdStatus() with "COMMIT". */
 
 /* SQLSTATE of the first bad result, "" if there is none (a lost connection). */
 const char *pg_op_sqlstate(const struct pg_op *op);
@@ -75,7 +78,8 @@ const char *pg_op_sqlstate(const struct pg_op *op);
 void pg_submit(struct pg_pool *pool, struct pg_op *op);
 
 /* The asker loses interest: on_done is never called, the op may be freed at once
- * by the caller.  What was sent is drained; what was not is forgotten. */
+ * by the caller.  What was sent is drained (and stopped at its deadline); what was not is
+ * forgotten. */
 void pg_cancel(struct pg_op *op);
 
 /* ---- transactions ------------------------------------------------------------ */
@@ -103,7 +107,8 @@ void pg_submit_pinned(struct pg_pin *pin, struct pg_op *op);
 
 /* In any state, from waiting to the middle of a transaction; the pin may be freed
  * at once.  The connection goes back when it is idle outside a transaction;
- * otherwise it is rolled back first, or dropped. */
+ * otherwise what runs is interrupted and all rolled back first, or it is dropped.  Ops that
+ * are still under way are forgotten, as by pg_cancel(). */
 void pg_unpin(struct pg_pin *pin);
 
 /* 'T' in a transaction, 'E' in a failed one, 'I' outside, '?' unknown. */
@@ -134,7 +139,9 @@ struct pg_settings {
     int statements_max;          /* prepared statements per connection: 500 */
     bool named_statements;       /* off behind PgBouncer in transaction mode */
     int64_t connect_timeout, query_timeout, queue_timeout;
-    int64_t row_max, byte_max; /* of one operation's results */
+    /* Of one operation's results; looked at when these are in memory, so they bound what is
+     * made of them, not what PostgreSQL sends. */
+    int64_t row_max, byte_max;
     const char *application_name;
 };
 
