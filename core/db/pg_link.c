@@ -131,12 +131,20 @@ static void step(struct pg_link *link)
 
 static void on_poll(uv_poll_t *handle, int status, int events)
 {
-    struct pg_link *link = ((struct link_poll *)handle->data)->link;
+    struct link_poll *poll = handle->data;
+    struct pg_link *link = poll->link;
 
-    if (link->state == LINK_CONNECTING) step(link);
-    else if (link->state == LINK_UP)
-        link->on_ready(link, status != 0 || (events & UV_READABLE),
-                       (events & UV_WRITABLE) != 0);
+    if (link->state == LINK_CONNECTING) {
+        step(link);
+        return;
+    }
+    if (link->state != LINK_UP) return;
+    if (status !=
+        0) { /* libuv stops watching a reset socket, which may still hold bytes */
+        poll->events = 0;
+        (void)watch(link, UV_READABLE);
+    }
+    link->on_ready(link, status == 0 && (events & UV_WRITABLE) != 0);
 }
 
 static void ignore_notice(void *ctx, const PGresult *notice)

@@ -24,7 +24,7 @@ struct pg_link {
     bool bare; /* no options in the start packet: PgBouncer refuses them */
     void (*on_up)(struct pg_link *link);
     void (*on_failed)(struct pg_link *link); /* connecting failed: LINK_DOWN now */
-    void (*on_ready)(struct pg_link *link, bool readable, bool writable);
+    void (*on_ready)(struct pg_link *link, bool writable); /* something may be read */
 
     enum link_state state;
     PGconn *pg; /* NULL while down */
@@ -36,8 +36,7 @@ struct pg_link {
     char fault[200];     /* why it failed last */
 };
 
-/* From LINK_DOWN.  Never calls back synchronously... but for on_failed, which may come
- * at once when libpq refuses the URL. */
+/* From LINK_DOWN.  on_failed may come at once, when libpq refuses the URL. */
 void pg_link_connect(struct pg_link *link);
 
 /* Closes it, from any state; no callback comes any more. */

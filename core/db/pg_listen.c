@@ -133,12 +133,11 @@ static void take_results(struct pg_listening *l)
     tell(l, NULL, (struct slice){ NULL, 0 });
 }
 
-static void on_ready(struct pg_link *link, bool readable, bool writable)
+static void on_ready(struct pg_link *link, bool writable)
 {
     struct pg_listening *l = of(link);
     PGnotify *notify;
 
-    (void)readable;
     if (writable) pg_link_want_write(link, PQflush(link->pg) == 1);
     if (PQconsumeInput(link->pg) != 1 || PQstatus(link->pg) != CONNECTION_OK) {
         log_warn("LISTEN connection lost");

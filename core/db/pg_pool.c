@@ -169,14 +169,13 @@ void pool_lose(struct pg_conn *c)
     if (!pool_any_up(pool)) pool_connect(&pool->conns[0]);
 }
 
-static void on_ready(struct pg_link *link, bool readable, bool writable)
+static void on_ready(struct pg_link *link, bool writable)
 {
     struct pg_conn *c = of(link);
     struct pg_pool *pool = c->pool;
 
     /* Reading in any case: while it cannot write, libpq reads by itself, and what it read
      * then is announced by nothing else. */
-    (void)readable;
     if ((writable && !pg_conn_flush(c)) || !pg_conn_read(c)) pool_lose(c);
     pump(pool);
     pins_grant(pool);

@@ -181,6 +181,23 @@ static inline void relay_cut(struct relay *relay)
     }
 }
 
+/* As a backend does that ends with input unread: its last words, and a reset behind them. */
+static inline void relay_reset(struct relay *relay)
+{
+    char words[] = "S\0\0\0\010a\0b"; /* a ParameterStatus, with the NUL behind it */
+    uv_buf_t out = uv_buf_init(words, sizeof words);
+
+    for (int i = 0; i < relay->pairs_begun; i++) {
+        struct half *client = &relay->pairs[i]->client;
+
+        if (!client->open) continue;
+        assert_int_equal(uv_try_write(client->stream, &out, 1), sizeof words);
+        assert_int_equal(uv_tcp_close_reset(&client->tcp, NULL), 0);
+        client->open = client->reading = false;
+        half_close(&relay->pairs[i]->server);
+    }
+}
+
 /* As if PostgreSQL were stopped. */
 static inline void relay_away(struct relay *relay)
 {
