@@ -53,6 +53,7 @@ static struct pg_settings pg_settings_of(const struct config *c, enum runtime_ro
         .row_max = c->db_row_max,
         .byte_max = c->db_byte_max,
         .application_name = role == RUNTIME_OWNER ? "omade command" : "omade",
+        .timezone = c->shop_timezone,
     };
 }
 
@@ -88,12 +89,24 @@ static void before_wait(uv_prepare_t *handle)
 
 /* ---- start ---------------------------------------------------------------------------------- */
 
+/* Europe/Rome, UTC, Etc/GMT+3: it goes into a start packet as it is. */
+static bool is_zone_name(const char *name)
+{
+    return *name != '\0' && name[strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop"
+                                              "qrstuvwxyz0123456789_/+-")] == '\0';
+}
+
 static bool start_pools(struct runtime *rt, enum runtime_role role, struct buf *fault)
 {
     struct pg_settings pg = pg_settings_of(rt->config, role);
     struct redis_settings redis = redis_settings_of(rt->config);
     char message[160];
 
+    if (!is_zone_name(rt->config->shop_timezone)) {
+        buf_addf(fault, "SHOP_TIMEZONE is '%s', which is no name of a time zone",
+                 rt->config->shop_timezone);
+        return false;
+    }
     if (role == RUNTIME_PLAIN) return true;
     if (pg.url != NULL) {
         rt->env.pg = pg_pool_new(&rt->loop, &pg);

@@ -160,6 +160,8 @@ static void add_options(struct buf *b, const struct pg_link *link, const char *o
         buf_addf(
             b, "-c statement_timeout=%lld -c idle_in_transaction_session_timeout=60000 ",
             (long long)link->statement_timeout);
+    if (!link->bare && link->timezone != NULL)
+        buf_addf(b, "-c app.timezone=%s ", link->timezone);
     if (own != NULL) buf_addf(b, "%s ", own);
     if (!link->bare) BUF_ADD(b, "-c TimeZone=UTC -c DateStyle=ISO");
     buf_add_byte(b, '\0');

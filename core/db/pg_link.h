@@ -20,6 +20,7 @@ struct link_lookup;
 struct pg_link {
     uv_loop_t *loop;
     const char *url, *application_name;
+    const char *timezone; /* app.timezone of the session; NULL: none */
     int64_t connect_timeout, statement_timeout; /* ms; statement_timeout 0: none */
     bool bare; /* no options in the start packet: PgBouncer refuses them */
     void (*on_up)(struct pg_link *link);

@@ -388,6 +388,7 @@ static void init_conn(struct pg_pool *pool, int i)
         .loop = pool->loop,
         .url = s->url,
         .application_name = s->application_name,
+        .timezone = s->timezone,
         .connect_timeout = clock_scaled(s->connect_timeout),
         .bare = !s->named_statements,
         .statement_timeout = clock_scaled(s->query_timeout) + 1000,

@@ -143,6 +143,8 @@ struct pg_settings {
      * made of them, not what PostgreSQL sends. */
     int64_t row_max, byte_max;
     const char *application_name;
+    const char
+        *timezone; /* of the business: app.timezone of each session; a zone's name */
 };
 
 /* The strings of 'settings' must live as long as the pool.  Connections are made

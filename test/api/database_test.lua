@@ -2,6 +2,7 @@
 -- serve: --workers 1
 -- env: DB_QUERY_TIMEOUT=1500
 -- env: DB_ROW_MAX=100000
+-- env: SHOP_TIMEZONE=Europe/Rome
 
 local check  = require "check"
 local client = require "client"
@@ -37,6 +38,7 @@ return {
     check.equal(ask("types").body:match '"data":(.*)}$', '{"a":1,"b":9007199254740993,"c":1.50,"d":true,"e":null,'
       .. '"f":{"x":[1,2.5]},"g":["a","b c",null],"h":[1,2],"i":0.5,"j":"2026-01-15T10:30:00.123Z","k":"2026-01-15","l":null,"m":""}')
     check.equal(ask("json").body, '{"success":true,"data":[{"a":1,"b":null},{"a":2,"b":"x"}]}')
+    check.equal(data("timezone").zone, "Europe/Rome")
     check.equal(data "exec", 1)
     check.equal(ask("params").body, [[{"success":true,"data":{"s":"ä'\\\"","n":5,"b":true,"z":null,"j":[1]}}]])
     check.equal(ask("batch").body, '{"success":true,"data":[[{"a":1}],{"b":2}]}')

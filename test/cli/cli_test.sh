@@ -344,6 +344,10 @@ omade APP_DATABASE_URL="$(with_database "$APP_DATABASE_URL" omade_absent)" serve
 check 'the database is not there' complains 1 'omade_absent'
 omade REDIS_URL=banana serve --port 0
 check 'a wrong REDIS_URL' complains 1 'REDIS_URL'
+omade SHOP_TIMEZONE=Europe/Banana serve --port 0
+check 'a time zone that is none' complains 1 "SHOP_TIMEZONE is 'Europe/Banana'"
+omade SHOP_TIMEZONE="UTC -c x=y" serve --port 0
+check 'a time zone that is an option' complains 1 "SHOP_TIMEZONE is 'UTC -c x=y'"
 omade HOST=banana.invalid serve --port 0
 check 'a wrong HOST' complains 1 "HOST 'banana.invalid'"
 omade serve "$work/apps/syntax" --port 0

@@ -4,12 +4,11 @@
 local cache = require "omade.cache"
 local db    = require "omade.db"
 local json  = require "omade.json"
+local page  = require "omade.page"
 local v     = require "omade.validate"
 local web   = require "omade.web"
 
 local TTL <const> = 3600           -- seconds; the key and its life are fixed in data.md
-local COUNT_MAX <const> = 10000    -- a list's total is exact up to here
-local DEPTH_MAX <const> = 200000   -- page x limit
 
 -- The 14 of Regulation (EU) 1169/2011, Annex II.
 local ALLERGENS <const> = {
@@ -24,24 +23,24 @@ local FIGURES <const> = [[
   COALESCE(round(r.rating_sum::numeric / NULLIF(r.review_count, 0), 2), 0) AS avg_rating,
   COALESCE(r.review_count, 0) AS review_count]]
 
-local FROM <const> = [[ FROM products p LEFT JOIN product_ratings r ON r.product_id = p.id
+local SOURCE <const> = [[products p LEFT JOIN product_ratings r ON r.product_id = p.id
   WHERE p.archived_at IS NULL]]
+
+local FROM <const> = " FROM " .. SOURCE
 
 ---- Shapes: what a caller may send -------------------------------------------------------
 
 local Id <const> = v.shape { id = v.uuid { label = "Product id" } }
 
-local List <const> = v.shape {
+local List <const> = v.shape(page.fields {
   category  = v.text    { max = 100, optional = true },
   search    = v.text    { max = 200, optional = true },
-  page      = v.integer { min = 1, max = DEPTH_MAX, default = 1 },
-  limit     = v.integer { min = 1, max = 100, default = 20 },
   minPrice  = v.money   { min = 0, max = "999999.99", optional = true },
   maxPrice  = v.money   { min = 0, max = "999999.99", optional = true },
   inStock   = v.boolean { optional = true },
   sortBy    = v.one_of({ "name", "price", "created_at", "rating", "popularity" }, { optional = true }),
   sortOrder = v.one_of({ "ASC", "DESC", "asc", "desc" }, { optional = true }),
-}
+})
 
 local NewProduct <const> = v.shape {
   name            = v.text    { min = 2, max = 255 },
@@ -76,7 +75,7 @@ local ORDER <const> = {
 --- The conditions of a list, with their parameters.  search_products finds by words,
 -- else - for typing errors - by likeness of the name; see docs/data.md.
 local function filter(q)
-  local from, where, values = FROM, {}, {}
+  local from, where, values = SOURCE, {}, {}
   local function add(condition, value)
     values[#values + 1] = value
     where[#where + 1] = " AND " .. condition:format("$" .. #values)
@@ -84,7 +83,8 @@ local function filter(q)
 
   if q.search then
     values[1] = q.search
-    from = FROM:gsub("FROM products p", "FROM search_products($1) s JOIN products p ON p.id = s.product_id", 1)
+    from = "search_products($1) s JOIN products p ON p.id = s.product_id"
+      .. SOURCE:sub(#"products p" + 1)
   end
   if q.category then add("p.category = %s", q.category) end
   if q.minPrice then add("p.price >= %s", q.minPrice) end
@@ -95,35 +95,15 @@ end
 
 local function order_of(q)
   local key = q.sortBy and ORDER[q.sortBy] or q.search and "s.rank" or "p.created_at"
-  return " ORDER BY " .. key .. " " .. (q.sortOrder or "DESC"):upper() .. ", p.id"
-end
-
-local function find(q)
-  local from, values = filter(q)
-  local count = { "SELECT count(*) AS n FROM (SELECT 1" .. from .. " LIMIT " .. COUNT_MAX + 1 .. ") AS counted",
-                  as = "row" }
-  local page = { "SELECT " .. COLUMNS .. "," .. FIGURES .. from .. order_of(q)
-                 .. " LIMIT " .. q.limit .. " OFFSET " .. (q.page - 1) * q.limit, as = "json" }
-
-  for _, statement in ipairs { count, page } do
-    for i, value in ipairs(values) do statement[i + 1] = value end
-  end
-  local results = db.all { count, page }
-  return results[1].n, results[2]
+  return key .. " " .. (q.sortOrder or "DESC"):upper() .. ", p.id"
 end
 
 local function list(req)
   local q = req.query
-  if q.page * q.limit > DEPTH_MAX then
-    web.fail(400, "Page times limit must be at most 200000",
-             { code = "VALIDATION_ERROR", fields = { page = "Page is too deep" } })
-  end
   if q.search == "" then q.search = nil end
-
-  local total, rows = find(q)
-  local answer = web.list("products", rows, math.min(total, COUNT_MAX), q)
-  if total > COUNT_MAX then answer.total_is_estimate = true end
-  return answer
+  local from, values = filter(q)
+  return page.list("products", q, { select = COLUMNS .. "," .. FIGURES, from = from,
+                                    order = order_of(q), values = values })
 end
 
 local function categories()

@@ -42,10 +42,19 @@ local function check_migrations(s)
   end
 end
 
+--- Both know the shop's days.
+local function check_timezone(s)
+  local name = engine.setting "SHOP_TIMEZONE" or "UTC"
+  if #rows(s, "SELECT FROM pg_timezone_names WHERE name = '" .. name:gsub("'", "''") .. "'") == 0 then
+    error("SHOP_TIMEZONE is '" .. name .. "', a time zone that PostgreSQL does not know", 0)
+  end
+end
+
 local function main()
   local s = session.connect "APP_DATABASE_URL"
   check_role(s)
   check_migrations(s)
+  check_timezone(s)
   s:close()
   return 0
 end

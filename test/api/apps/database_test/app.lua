@@ -26,6 +26,7 @@ local ask = {
   end,
   nul = function() return db.row("SELECT $1::text AS s", "a\0b") end,
   utf8 = function() return db.row("SELECT $1::text AS s", "\xff") end,
+  timezone = function() return db.row "SELECT shop_timezone() AS zone" end,
   syntax = function() return db.row "SELEC 1" end,
   unique = function() db.exec("INSERT INTO products (id, name, price) VALUES ($1, 'x', 1)", CAKE) end,
   check = function() db.exec "INSERT INTO products (name, price) VALUES ('x', -1)" end,
