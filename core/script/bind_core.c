@@ -1,6 +1,7 @@
 #include "script/bind_core.h"
 
 #include <lauxlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -233,6 +234,31 @@ static int engine_file(lua_State *L)
     return 1;
 }
 
+enum { SETTING_FILE_MAX = 1 << 20 };
+
+/* engine.setting_file(name): the text of the file that a setting names; while scripts
+ * load only. */
+static int engine_setting_file(lua_State *L)
+{
+    const char *name = luaL_checkstring(L, 1), *path = vm_setting(vm_of(L), name);
+    luaL_Buffer b;
+    char *room;
+    size_t n;
+    FILE *f;
+
+    if (!vm_of(L)->loading) return luaL_error(L, "settings are read while scripts load");
+    if (path == NULL) return luaL_error(L, "%s is not set", name);
+    room = luaL_buffinitsize(L, &b, SETTING_FILE_MAX);
+    f = fopen(path, "re");
+    if (f == NULL) return luaL_error(L, "%s: cannot read %s", name, path);
+    n = fread(room, 1, SETTING_FILE_MAX, f);
+    bool whole = !ferror(f) && n < SETTING_FILE_MAX;
+    fclose(f);
+    if (!whole) return luaL_error(L, "%s: cannot read %s whole", name, path);
+    luaL_pushresultsize(&b, n);
+    return 1;
+}
+
 /* engine.json(text): JSON bytes, spliced as they are */
 static int engine_json(lua_State *L)
 {
@@ -281,6 +307,7 @@ int luaopen_omade_engine(lua_State *L)
         { "app", engine_app },
         { "trim", engine_trim },
         { "file", engine_file },
+        { "setting_file", engine_setting_file },
         { NULL, NULL },
     };
 

@@ -69,6 +69,7 @@ static void on_head(void *ctx, struct request *r, struct body_plan *plan)
     x->handle = NULL;
     x->reader = NULL;
     x->stream = NULL;
+    x->headers = (struct slice){ 0 };
     r->owner = x;
     find_route(x);
     if (x->route == NULL) return;
@@ -314,6 +315,7 @@ static bool is_private(const struct request *r)
 static void add_headers(void *ctx, const struct request *r, struct buf *head)
 {
     struct script_env *env = ctx;
+    const struct exchange *x = r == NULL ? NULL : r->owner;
 
     BUF_ADD(head, "X-Content-Type-Options: nosniff\r\nX-Frame-Options: DENY\r\n"
                   "Referrer-Policy: no-referrer\r\n");
@@ -328,6 +330,7 @@ static void add_headers(void *ctx, const struct request *r, struct buf *head)
     cors_headers(env->cors_origins, r, head);
     if (is_private(r)) BUF_ADD(head, "Cache-Control: no-store\r\n");
     if (env->answer_headers.n > 0) buf_add_slice(head, buf_slice(&env->answer_headers));
+    if (x != NULL && x->headers.n > 0) buf_add_slice(head, x->headers);
 }
 
 static void on_answered(void *ctx, const struct request *r, int status, int64_t bytes)

@@ -40,6 +40,7 @@ struct exchange {
     bool client_waits;          /* a streamed answer waits for the client */
     struct body_reader *reader; /* BODY_STREAM, see web_body.c */
     struct web_stream *stream;  /* see web_stream.c */
+    struct slice headers;       /* lines that any answer carries: req:add_header */
 };
 
 /* The callbacks for the server; 'env' is the context. */

@@ -329,6 +329,28 @@ static int request_one_header(lua_State *L)
     return 1;
 }
 
+/* req:add_header(name, value): a line that whatever answers this request carries, an
+ * error, too. */
+static int request_add_header(lua_State *L)
+{
+    struct exchange *x = web_request_check(L, 1);
+    struct response probe = { .status = 200 };
+    struct slice name, value, all;
+
+    name.p = luaL_checklstring(L, 2, &name.n);
+    value.p = luaL_checklstring(L, 3, &value.n);
+    if (!response_header(&probe, name, value))
+        return luaL_error(L, "header '%s' is malformed", name.p);
+    lua_pushlstring(L, x->headers.p == NULL ? "" : x->headers.p, x->headers.n);
+    lua_pushfstring(L, "%s: %s\r\n", name.p, value.p);
+    lua_concat(L, 2);
+    all.p = lua_tolstring(L, -1, &all.n);
+    all = arena_copy(&x->request->arena, all.p, all.n);
+    if (all.p == NULL) return luaL_error(L, "not enough memory");
+    x->headers = all;
+    return 0;
+}
+
 /* req:save(path): keeps a body that went to a file under that name, which must not
  * exist yet.  False and a message when it cannot. */
 static int request_save(lua_State *L)
@@ -350,6 +372,7 @@ static int request_save(lua_State *L)
 static bool push_method(lua_State *L, const char *name)
 {
     if (strcmp(name, "header") == 0) lua_pushcfunction(L, request_one_header);
+    else if (strcmp(name, "add_header") == 0) lua_pushcfunction(L, request_add_header);
     else if (strcmp(name, "read") == 0) lua_pushcfunction(L, web_body_read);
     else if (strcmp(name, "save") == 0) lua_pushcfunction(L, request_save);
     else return false;

@@ -15,6 +15,7 @@ local web    = require "omade.web"
 ---@class omade.auth
 local auth = {}
 
+--- What a session says about who asks.
 ---@class omade.user
 ---@field id string
 ---@field email string
@@ -43,10 +44,14 @@ function auth.session_id(token)
   return crypto.sha256(token)
 end
 
-local function bearer(req)
+--- The token that was sent, and whether anything was: a header that holds none, too.
+local function sent_token(req)
   local header = req:header("Authorization")
-  if header then return header:match("^[Bb][Ee][Aa][Rr][Ee][Rr] +([%w%-%._~%+/=]+)$") end
-  return req.cookies.omade_session
+  if header then
+    return header:match("^[Bb][Ee][Aa][Rr][Ee][Rr] +([%w%-%._~%+/=]+)$"), true
+  end
+  local token = req.cookies.omade_session
+  return token, token ~= nil
 end
 
 --- Keeps the session alive, and its last_activity about right, without ever writing one
@@ -75,17 +80,47 @@ local function read_session(token)
   return { id = session.user_id, email = session.email, role = session.role, session_id = id }
 end
 
+--- The user behind a request, or nil, without acting for them.
+---@param req omade.request
+---@return omade.user?
+function auth.look(req)
+  if req.session_user == nil then
+    local token = sent_token(req)
+    req.session_user = token and read_session(token) or false
+  end
+  return req.session_user or nil
+end
+
 --- The user behind a request, or nil; from then on the request's statements carry them.
+-- The gate has done it on all routes but those for `anyone`.
 ---@param req omade.request
 ---@return omade.user?
 function auth.user(req)
   if req.user then return req.user end
-  local token = bearer(req)
-  local user = token and read_session(token)
+  local user = auth.look(req)
   if not user then return nil end
   req.user = user
   db.as { user_id = user.id, role = user.role }
   return user
+end
+
+---- Others than the user ------------------------------------------------------------
+
+--- Runs fn as the shop itself, which sees every row: register, login, refresh, reset,
+-- tracking, webhooks, the outbox, schedules.  Each caller is listed in
+-- test/api/guards_test.lua.
+---@param fn fun(): ...
+---@return ...
+function auth.as_system(fn)
+  return db.as({ role = "system" }, fn)
+end
+
+--- Runs fn as a guest, who sees the one order (or, without an id, may place one).
+---@param order_id? string
+---@param fn fun(): ...
+---@return ...
+function auth.as_guest(order_id, fn)
+  return db.as({ role = "guest", order_id = order_id }, fn)
 end
 
 ---- The gate -----------------------------------------------------------------------
@@ -100,7 +135,7 @@ local function allowed_of(who)
   return allowed
 end
 
---- With the cookie, a change must come from our own pages.
+--- With the cookie, a change must come from our own pages, as JSON or multipart.
 local function check_origin(req)
   if req:header("Authorization") or req.method == "GET" or req.method == "HEAD" then return end
   local origin = req:header("Origin")
@@ -108,6 +143,23 @@ local function check_origin(req)
   if host ~= req.host then
     web.fail(403, "This must be sent from the shop's own pages", { code = "FORBIDDEN" })
   end
+  local type = (req:header("Content-Type") or "application/json"):lower()
+  if not type:find("^application/json") and not type:find("^multipart/form%-data") then
+    web.fail(415, "The body must be application/json or multipart/form-data")
+  end
+end
+
+local function sign_in_first()
+  web.fail(401, "Sign in first", { code = "UNAUTHENTICATED",
+                                   headers = { ["WWW-Authenticate"] = "Bearer" } })
+end
+
+--- `optional`: a guest sends nothing; a session that is over is no guest.
+local function admit_optional(req)
+  local _, sent = sent_token(req)
+  if not sent then return end
+  if not auth.user(req) then sign_in_first() end
+  check_origin(req)
 end
 
 --- For the engine: the check in front of a handler; nil when everybody may call it.
@@ -115,14 +167,12 @@ end
 ---@return fun(req: omade.request)?
 function auth.gate(who)
   if who == "anyone" then return nil end
+  if who == "optional" then return admit_optional end
   local allowed = allowed_of(who)
 
   return function(req)
     local user = auth.user(req)
-    if not user then
-      web.fail(401, "Sign in first", { code = "UNAUTHENTICATED",
-                                       headers = { ["WWW-Authenticate"] = "Bearer" } })
-    end
+    if not user then sign_in_first() end
     check_origin(req)
     if not allowed[user.role] then
       web.fail(403, "You may not do this", { code = "FORBIDDEN" })

@@ -8,7 +8,7 @@ local engine = require "omade.core.engine"
 ---@class omade.web
 local web = {}
 
----@alias omade.who "anyone"|"any"|"customer"|"rider"|"staff"|"admin"|string[]
+---@alias omade.who "anyone"|"optional"|"any"|"customer"|"rider"|"staff"|"admin"|string[]
 
 ---@class omade.route
 ---@field [1] string method: GET, POST, PUT, PATCH, DELETE, OPTIONS, or ANY
@@ -55,9 +55,10 @@ local web = {}
 ---@field id string X-Request-Id of the answer
 ---@field ip string the client's address
 ---@field host string
----@field user? omade.user who asks, on routes for signed-in users
+---@field user? omade.user who asks; not on routes for `anyone`: see auth.user
 ---@field cancelled boolean the client is gone
 ---@field header fun(self, name: string): string? one header
+---@field add_header fun(self, name: string, value: string) of any answer to it, errors too
 ---@field read fun(self): string? next piece of a body = "stream"; nil at the end
 ---@field save fun(self, path: string): boolean keeps a body = "file" under a new name
 
