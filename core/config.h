@@ -63,7 +63,7 @@
     TEXT(log_format, "LOG_FORMAT", "text", "text (key=value) or json")                        \
     TEXT(cors_origins, "CORS_ORIGINS", "", "allowed origins, comma-separated, or *; * in dev") \
     TEXT(shop_timezone, "SHOP_TIMEZONE", "UTC", "the shop's time zone")                       \
-    TEXT(rate_limits, "RATE_LIMITS", "", "on, off or a file; off in dev, on in serve")        \
+    TEXT(rate_limits, "RATE_LIMITS", "", "on, off or a JSON file; off in dev, on in serve")        \
     FLAG(watch, "WATCH", false, "reload when a script changes; on in dev")
 /* clang-format on */
 

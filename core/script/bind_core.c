@@ -236,18 +236,20 @@ static int engine_file(lua_State *L)
 
 enum { SETTING_FILE_MAX = 1 << 20 };
 
-/* engine.setting_file(name): the text of the file that a setting names; while scripts
- * load only. */
+/* engine.setting_file(name): the text of the file that a setting names, from the home
+ * folder or absolute; while scripts load only. */
 static int engine_setting_file(lua_State *L)
 {
-    const char *name = luaL_checkstring(L, 1), *path = vm_setting(vm_of(L), name);
+    struct vm *vm = vm_of(L);
+    const char *name = luaL_checkstring(L, 1), *path = vm_setting(vm, name);
     luaL_Buffer b;
     char *room;
     size_t n;
     FILE *f;
 
-    if (!vm_of(L)->loading) return luaL_error(L, "settings are read while scripts load");
+    if (!vm->loading) return luaL_error(L, "settings are read while scripts load");
     if (path == NULL) return luaL_error(L, "%s is not set", name);
+    if (*path != '/') path = lua_pushfstring(L, "%s/%s", vm->env->home, path);
     room = luaL_buffinitsize(L, &b, SETTING_FILE_MAX);
     f = fopen(path, "re");
     if (f == NULL) return luaL_error(L, "%s: cannot read %s", name, path);

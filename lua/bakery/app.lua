@@ -6,6 +6,8 @@ return {
     "bakery.routes.products",
   },
 
+  limits = require "bakery.rules.limits",
+
   settings = {
     SHOP_NAME     = { default = "Omade Cravings", doc = "the shop's name" },
     SHOP_TIMEZONE = { default = "UTC", doc = "the shop's time zone" },

@@ -22,6 +22,7 @@ local web = {}
 ---@field body_limit? integer bytes; the default is HTTP_BODY_LIMIT
 ---@field etag? boolean answer with an ETag, and 304 when it is the same
 ---@field public? boolean caches may keep the answer (no Cache-Control: no-store)
+---@field limit? omade.route_limit its rate limit: a name of the app's `limits` (default general), or false
 ---@field summary? string one line for the documentation
 
 ---@class omade.data_options
@@ -40,6 +41,7 @@ local web = {}
 
 ---@class omade.common
 ---@field who? omade.who
+---@field limit? omade.route_limit
 ---@field before? fun(req: omade.request): any
 ---@field after? fun(req: omade.request, result: any): any
 

@@ -266,11 +266,13 @@ end
 
 ---- Routes: the table of contents ---------------------------------------------------------------
 
+local function search_or_general(req) return req.query.search and "search" or "general" end
+
 local Threshold <const> = v.shape { threshold = v.integer { min = 0, max = 2147483647, default = 5 } }
 
 return web.routes("/api/v1/products", {
-  { "GET",    "/",           list,         who = "anyone", query = List, etag = true, public = true,
-    summary = "List and search products" },
+  { "GET",    "/",           list,         who = "anyone", query = List, limit = search_or_general,
+    etag = true, public = true, summary = "List and search products" },
   { "GET",    "/categories", categories,   who = "anyone", etag = true, public = true,
     summary = "Categories with their number of products" },
   { "GET",    "/low-stock",  low_stock,    who = "staff",  query = Threshold, summary = "Products that run out" },

@@ -57,7 +57,7 @@ end
 
 ---- Routes: the table of contents -------------------------------------------------------
 
-return web.routes("", {
+return web.group("", { limit = false }, {
   { "GET", "/",           index,  who = "anyone", summary = "What this is" },
   { "GET", "/health",     health, who = "anyone", summary = "Is it well?" },
   { "GET", "/api/health", health, who = "anyone", summary = "Is it well?" },

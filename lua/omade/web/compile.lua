@@ -1,12 +1,13 @@
 --- From an app's declarations to one closure per route, once, while scripts load.
 --
--- The closure does, in the contract's order: sign-in, role, syntax of path, query,
--- headers and body, then the handler.  What a route does not ask for costs nothing.
+-- The closure does, in the contract's order: sign-in, role, rate limit, syntax of path,
+-- query, headers and body, then the handler.  What a route does not ask for costs nothing.
 
 local auth     = require "omade.auth"
 local config   = require "omade.config"
 local dev_page = require "omade.web.dev_page"
 local engine   = require "omade.core.engine"
+local limits   = require "omade.limits"
 local validate = require "omade.validate"
 require "omade.jobs"
 
@@ -54,14 +55,16 @@ local function with_hooks(handler, common)
   end
 end
 
-local function make_run(route, who, common)
+local function make_run(route, who, limit, common)
   local handler = with_hooks(route[3], common)
   local shapes = shapes_of(route)
   local admit = auth.gate(who)
+  local count = limits.gate(limit)
 
-  if not admit and not shapes then return handler end
+  if not admit and not count and not shapes then return handler end
   return function(req)
     if admit then admit(req) end
+    if count then count(req) end
     if shapes then validate.request(req, shapes) end
     return handler(req)
   end
@@ -72,9 +75,12 @@ local function add(list, block, route)
   local who = route.who or block.common.who
 
   if who == nil then error(name .. ": say who may call it, as in who = \"anyone\"", 0) end
+  local limit = route.limit
+  if limit == nil then limit = block.common.limit end
+
   list[#list + 1] = {
-    method = route[1], path = full_path(block.prefix, route[2]), name = name, who = who,
-    run = make_run(route, who, block.common),
+    method = route[1], path = full_path(block.prefix, route[2]), name = name, who = who, limit = limit,
+    run = make_run(route, who, limit, block.common),
     body_mode = type(route.body) == "string" and route.body or "whole",
     body_limit = route.body_limit, etag = route.etag, public = route.public,
     summary = route.summary, shapes = route,
@@ -94,11 +100,12 @@ local function add_all(list, entry)
   end
 end
 
----@param app {routes: table, settings?: table} what app.lua returned
+---@param app {routes: table, settings?: table, limits?: table} what app.lua returned
 ---@return table[] for the core
 return function(app)
   if type(app) ~= "table" then error("app.lua must return {routes = {...}}", 0) end
   config.declare(app.settings or {})
+  limits.configure(app.limits)
   local list = {}
   add_all(list, app.routes or app)
   if engine.development() then add_all(list, dev_page.routes(list)) end

@@ -179,9 +179,11 @@ function client.sql(text)
 end
 
 function client.redis(...)
-  local words = {}
+  local words, url = {}, os.getenv "REDIS_URL"
+  local path = url:match "^unix://([^?]+)"
+  local server = path and "-s " .. quote(path) or "-u " .. quote(url)
   for i, word in ipairs { ... } do words[i] = quote(tostring(word)) end
-  return (client.shell("redis-cli -u " .. quote(os.getenv "REDIS_URL") .. " " .. table.concat(words, " ")))
+  return (client.shell("redis-cli " .. server .. " " .. table.concat(words, " ")))
 end
 
 --- Signs somebody in by writing the session's key; returns the token.
