@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/utf8.h"
@@ -274,6 +275,19 @@ static int engine_json(lua_State *L)
     return 1;
 }
 
+/* engine.json_kind(bytes): "object", "array" or "other"; nil for what is not JSON */
+static int engine_json_kind(lua_State *L)
+{
+    const struct bytes *bytes = bytes_test(L, 1);
+
+    luaL_argexpected(L, bytes != NULL, 1, "bytes");
+    if (!json_is_text(bytes->s)) lua_pushnil(L);
+    else if (*bytes->s.p == '{') lua_pushliteral(L, "object");
+    else if (*bytes->s.p == '[') lua_pushliteral(L, "array");
+    else lua_pushliteral(L, "other");
+    return 1;
+}
+
 /* engine.app(): the app's folder, for files beside the scripts */
 static int engine_app(lua_State *L)
 {
@@ -306,6 +320,7 @@ int luaopen_omade_engine(lua_State *L)
         { "fail", engine_fail },
         { "text_length", engine_text_length },
         { "json", engine_json },
+        { "json_kind", engine_json_kind },
         { "app", engine_app },
         { "trim", engine_trim },
         { "file", engine_file },

@@ -57,7 +57,7 @@ end
 --- Keeps the session alive, and its last_activity about right, without ever writing one
 -- back that was removed meanwhile.
 local function touch(key, session)
-  local last = time.parse(session.last_activity or "") or 0
+  local last = time.parse(tostring(session.last_activity)) or 0
 
   if time.now() - last < TOUCH_SECONDS then
     redis.call("EXPIRE", key, SESSION_SECONDS)
@@ -67,13 +67,28 @@ local function touch(key, session)
   redis.call("SET", key, json.encode(session), "XX", "EX", SESSION_SECONDS)
 end
 
+--- What is under the key: text, nil, or false when it is no text at all.
+local function look(key)
+  local ok, text = pcall(redis.get, key)
+  if ok then return text end
+  if type(text) == "table" and tostring(text.redis_error):find "^WRONGTYPE" then return false end
+  error(text, 0)
+end
+
+local function parse(text)
+  local session = json.decode(text)
+  if type(session) == "table" and uuid.valid(session.user_id) and ROLES[session.role] then
+    return session
+  end
+end
+
 local function read_session(token)
   local id = auth.session_id(token)
-  local text = redis.get("session:" .. id)
-  local session = text and json.decode(text)
+  local text = look("session:" .. id)
+  local session = text and parse(text)
 
-  if type(session) ~= "table" or not uuid.valid(session.user_id) or not ROLES[session.role] then
-    if text then redis.del("session:" .. id) end       -- not what it should be
+  if not session then
+    if text ~= nil then redis.del("session:" .. id) end       -- not what it should be
     return nil
   end
   touch("session:" .. id, session)

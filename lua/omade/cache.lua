@@ -27,11 +27,27 @@ local function is_down(fault)
   return type(fault) == "table" and (fault.redis_down or fault.redis_error)
 end
 
-local function look(key)
+--- Removes what should not be there.
+local function remove(key)
+  local ok, fault = pcall(redis.del, key)
+  if not ok and not is_down(fault) then error(fault, 0) end
+end
+
+--- The bytes, or nil and whether Redis is of no use.  A value of another kind than it
+-- should have, which others must have written, is removed and counts as none.
+local function look(key, kind)
   local ok, value = pcall(redis.get_bytes, key)
-  if ok then return value end
-  if not is_down(value) then error(value, 0) end
-  return nil, true
+  if ok then
+    if value == nil then return nil end
+    local found = engine.json_kind(value)
+    if found == kind or found and not kind then return value end
+  elseif not is_down(value) then
+    error(value, 0)
+  elseif not (value.redis_error and value.redis_error:find "^WRONGTYPE") then
+    return nil, true
+  end
+  remove(key)
+  return nil
 end
 
 local function take_lease(key, token)
@@ -60,9 +76,10 @@ end
 ---@param key string
 ---@param seconds integer life of the entry
 ---@param load fun(): userdata|string|nil makes the bytes (JSON)
+---@param kind? "object"|"array" what the JSON has to be; anything else is loaded anew
 ---@return userdata? JSON bytes
-function cache.fetch(key, seconds, load)
-  local bytes, down = look(key)
+function cache.fetch(key, seconds, load, kind)
+  local bytes, down = look(key, kind)
   if bytes ~= nil then return bytes end
   if down then
     bytes = load()
@@ -73,7 +90,7 @@ function cache.fetch(key, seconds, load)
   while loading[key] and tries < 50 do       -- one loader per key and worker
     tries = tries + 1
     sleep(0.002 * tries)
-    bytes = look(key)
+    bytes = look(key, kind)
     if bytes ~= nil then return bytes end
   end
 

@@ -5,6 +5,7 @@
 --                                         order = "created_at DESC, id", values = { ... } })
 
 local db       = require "omade.db"
+local json     = require "omade.json"
 local validate = require "omade.validate"
 local web      = require "omade.web"
 
@@ -29,7 +30,8 @@ end
 function page.check(query)
   if query.page * query.limit <= DEPTH_MAX then return end
   local message = "Page times limit must be at most " .. DEPTH_MAX
-  web.fail(400, message, { code = "VALIDATION_ERROR", fields = { page = message } })
+  web.fail(400, message, { code = "VALIDATION_ERROR", errors = json.array { message },
+                           fields = { page = message } })
 end
 
 local function statement(sql, values, as)

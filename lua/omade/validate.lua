@@ -74,6 +74,12 @@ local function in_range(value, o)
   return value
 end
 
+--- 5.0 and 1e2 are written as decimals, but are whole; nil for all others.
+local function whole(value)
+  local integer = math.tointeger(value:number())
+  return integer and value <= integer and value >= integer and integer or nil
+end
+
 --- A whole number.
 ---@param o? {min?: integer, max?: integer, optional?: boolean, default?: integer, label?: string}
 function v.integer(o)
@@ -82,6 +88,8 @@ function v.integer(o)
     if from_text then
       value = type(value) == "string" and value:find("^%-?%d+$") and math.tointeger(value)
         or nil
+    elseif decimal.is(value) then
+      value = whole(value)
     end
     if math.type(value) ~= "integer" then return nil, "must be a whole number" end
     return in_range(value, o)
@@ -258,7 +266,8 @@ function v.shape(fields, o)
            at_least_one = o.at_least_one }
 end
 
---- The same fields, all optional and without defaults: for PATCH.
+--- The same fields, all optional and without defaults: for PATCH.  What could be left
+-- out before is cleared by null (json.null); what has a value always has none of it.
 ---@param shape omade.shape
 ---@return omade.shape
 function v.partial(shape)
@@ -266,6 +275,8 @@ function v.partial(shape)
   for name, field in pairs(shape.fields) do
     local copy = {}
     for key, value in pairs(field) do copy[key] = value end
+    copy.nullable = field.optional and field.default == nil
+    copy.not_null = not copy.nullable
     copy.optional, copy.default = true, nil
     fields[name] = copy
   end
@@ -275,6 +286,7 @@ end
 --- "minPrice" and "image_url" as people write them: "Min price", "Image url".
 local function label_of(name, field)
   if field.label then return field.label end
+  if name == "" then return "The body" end
   local words = name:match("([^%.%]]+)$") or name
   words = words:gsub("_", " "):gsub("(%l)(%u)", function(a, b) return a .. " " .. b:lower() end)
   return words:sub(1, 1):upper() .. words:sub(2)
@@ -314,6 +326,7 @@ function v.check(field, value, from_text, path, faults)
   if value == MISSING or value == json.null then
     if field.default ~= nil then return field.default end
     if value == json.null and field.nullable then return json.null end
+    if value == json.null and field.not_null then fault(faults, path, field, "must not be null") end
     if not field.optional then fault(faults, path, field, "is required") end
     return nil
   end

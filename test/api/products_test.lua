@@ -63,6 +63,11 @@ return {
   { "search finds words, and forgives typing errors", function()
     check.truthy(find(client.get(BASE .. "?search=chocolate").json().data.products, CAKE))
     check.truthy(find(client.get(BASE .. "?search=choclate").json().data.products, CAKE))
+    check.equal(client.get(BASE .. "?search=chocolate&sortBy=price&sortOrder=ASC").json().data.products[1].name,
+                "Chocolate Chip Cookie")
+    check.equal(client.get(BASE .. "?search=chocolate").json().data.products[1].id, CAKE, "the name counts most")
+    check.equal(client.get(BASE .. "?search=%25").json().data.total, 0)
+    check.equal(client.get(BASE .. "?search=_______").json().data.total, 0)
     check.equal(client.get(BASE .. "?search=zzqqxx").json().data.total, 0)
     check.status(client.get(BASE .. "?search=%25%27%22%3B--"), 200)
     check.status(client.get(BASE .. "?search=a%20%26%20%7C%20!%20("), 200)
@@ -76,6 +81,8 @@ return {
     end
     local body = check.status(client.get(BASE .. "?page=0&limit=x&sortBy=y"), 400, "VALIDATION_ERROR").json()
     check.equal(#body.errors, 3)
+    check.equal(#client.get(BASE .. "?page=5000&limit=100").json().errors, 1)
+    check.truthy(client.get(BASE .. "?category=&search=&limit=1").json().data.total > 20, "empty filters")
     check.truthy(body.fields.page and body.fields.limit and body.fields.sortBy, "fields")
   end },
 
@@ -90,6 +97,32 @@ return {
     client.redis("SET", "product:" .. CAKE, '{"id":"from redis"}')
     check.equal(client.get(BASE .. "/" .. CAKE).body, '{"success":true,"data":{"id":"from redis"}}')
     client.redis("DEL", "product:" .. CAKE)
+  end },
+
+  { "a cached value that is no product is ignored and deleted", function()
+    local key = "product:" .. CAKE
+    for _, value in ipairs { "garbage", "", "[1]", "5", "null", '{"a":1}x', '{"a":' } do
+      client.redis("SET", key, value)
+      check.equal(check.status(client.get(BASE .. "/" .. CAKE), 200).json().data.name, "Chocolate Cake")
+      check.matches(client.redis("GET", key), '^{"id":')
+      check.truthy(tonumber(client.redis("TTL", key)) > 3500, "an hour to live")
+    end
+    client.redis("DEL", key)
+    client.redis("RPUSH", key, "a")
+    check.status(client.get(BASE .. "/" .. CAKE), 200)
+    check.equal(client.redis("TYPE", key), "string")
+  end },
+
+  { "while another has the lease, nothing is filled in", function()
+    local key = "product:" .. CAKE
+    client.redis("DEL", key)
+    client.redis("SET", key .. ":lease", "another", "PX", 60000)
+    check.status(client.get(BASE .. "/" .. CAKE), 200)
+    check.equal(client.redis("EXISTS", key), "0")
+    check.status(client.patch(BASE .. "/" .. CAKE, { token = admin, body = { price = 25.99 } }), 200)
+    check.equal(client.redis("EXISTS", key .. ":lease"), "0", "a change ends the lease")
+    check.status(client.get(BASE .. "/" .. CAKE), 200)
+    check.equal(client.redis("EXISTS", key), "1")
   end },
 
   { "unknown and malformed ids", function()
@@ -139,6 +172,21 @@ return {
     check.status(client.get(BASE .. "/stats", { token = token }), 401)
   end },
 
+  { "what is no session signs nobody in, and goes", function()
+    local token, id = client.session "admin"
+    local key = "session:" .. id
+    local user = '"user_id":"00000000-0000-0000-0000-000000000003"'
+    for _, value in ipairs { "garbage", "[1]", '{"role":"admin"}', "{" .. user .. ',"role":"root"}' } do
+      client.redis("SET", key, value)
+      check.status(client.get(BASE .. "/stats", { token = token }), 401)
+      check.equal(client.redis("EXISTS", key), "0")
+    end
+    client.redis("RPUSH", key, "a")
+    check.status(client.get(BASE .. "/stats", { token = token }), 401)
+    client.redis("SET", key, "{" .. user .. ',"role":"admin","last_activity":5}')
+    check.status(client.get(BASE .. "/stats", { token = token }), 200)
+  end },
+
   { "create, and the answer's shape", function()
     local product, answer = new_product { description = "  Sweet  ", allergens = { "milk", "gluten" },
                                           is_customizable = true, role = "admin", archived_at = "x" }
@@ -172,9 +220,9 @@ return {
     for _, json in ipairs { '{"price":1e999}', '{"price":NaN}', '{"a":1,"a":2}', '{"name":"\\u0000"}',
                             '{"price":25.990000000000000001,"name":"ab","stock":1}', "[1,2]", "5", "{", '{"a":1}x',
                             "{\"name\":\"\xff\"}" } do
-      local answer = client.post(BASE, { token = admin, json = json })
-      if answer.status ~= 400 then check.status(answer, 400) end
+      check.status(client.post(BASE, { token = admin, json = json }), 400)
     end
+    check.matches(client.post(BASE, { token = admin, json = "null" }).json().message, "^The body ")
     local answer = check.status(client.post(BASE, { token = admin, body = {} , json = "{}" }), 400)
     check.truthy(#answer.json().errors >= 2, "all faults at once")
     check.status(client.post(BASE, { token = admin, body = "x=1", headers = { ["Content-Type"] = "text/plain" } }),
@@ -192,6 +240,61 @@ return {
     end
     check.status(client.patch(BASE .. "/" .. id, { token = admin, json = "{}" }), 400)
     check.status(client.patch(BASE .. "/" .. NOBODY, { token = admin, body = { price = 1 } }), 404)
+  end },
+
+  { "null clears what may be empty, and nothing else", function()
+    local id = new_product { description = "x", image_url = "https://example.com/a.png",
+                             allergens = { "milk" } }.id
+    local function change(json) return client.patch(BASE .. "/" .. id, { token = admin, json = json }) end
+    local changed = check.status(change '{"description":null,"category":null,"image_url":null,"allergens":null}', 200)
+    check.matches(changed.body, '"description":null,')
+    check.matches(changed.body, '"category":null,')
+    check.matches(changed.body, '"image_url":null,')
+    check.matches(changed.body, '"allergens":%[%]')
+    for _, name in ipairs { "name", "price", "stock", "is_customizable" } do
+      local refused = check.status(change('{"' .. name .. '":null}'), 400, "VALIDATION_ERROR")
+      check.truthy(refused.json().fields[name], name)
+    end
+    check.status(change '{"stock":2.0}', 200)
+    check.equal(check.status(change '{"stock":1e2}', 200).json().data.stock, 100)
+    check.status(change '{"stock":100.0000000000000000000001}', 400, "VALIDATION_ERROR")
+  end },
+
+  { "readers at the same time never put an old price back", function()
+    local id = new_product().id
+    local path, readers = BASE .. "/" .. id, {}
+    for i = 1, 12 do readers[i] = client.connect() end
+    for price = 1, 60 do
+      for _, reader in ipairs(readers) do reader:send(client.format("GET", path):rep(2)) end
+      check.status(client.patch(path, { token = admin, body = { price = price } }), 200)
+      for _, reader in ipairs(readers) do reader:send(client.format("GET", path)) end
+      check.equal(client.get(path).json().data.price, price)
+      for _, reader in ipairs(readers) do
+        local before = price
+        for _ = 1, 2 do before = reader:answer("GET").json().data.price end
+        check.truthy(before == price or before == price - 1 or price == 1, "a price of its time")
+        check.equal(reader:answer("GET").json().data.price, price)
+      end
+    end
+    for _, reader in ipairs(readers) do reader:close() end
+  end },
+
+  { "every write drops the product from the cache", function()
+    local id = new_product().id
+    local path = BASE .. "/" .. id
+    local writes = {
+      function() return client.patch(path, { token = admin, body = { price = 2 } }) end,
+      function() return client.patch(path .. "/stock", { token = staff, body = { stockChange = 1 } }) end,
+      function() return client.post(BASE .. "/bulk-stock", { token = staff,
+                                    body = { updates = { { id = id, stock = 3 } } } }) end,
+      function() return client.delete(path, { token = admin }) end,
+    }
+    for i, write in ipairs(writes) do
+      check.status(client.get(path), 200)
+      check.equal(client.redis("EXISTS", "product:" .. id), "1", "cached before " .. i)
+      check.status(write(), 200)
+      check.equal(client.redis("EXISTS", "product:" .. id), "0", "dropped by " .. i)
+    end
   end },
 
   { "stock: by a delta, or absolute, never below zero", function()

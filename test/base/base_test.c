@@ -197,6 +197,35 @@ static void doubles_read_back_the_same(void **state)
     }
 }
 
+static void json_is_told_from_what_is_none(void **state)
+{
+    static const char *const good[] = {
+        "{}",      " [ ] ",
+        "null",    "true",
+        "false",   "0",
+        "-0.5e+3", "1E2",
+        "\"\"",    "{\"a\":[1,{\"b\":null}],\"c\":\"\\u00e4\\n\xc3\xa4\"}\n",
+    };
+    static const char *const bad[] = {
+        "",         " ",        "garbage",    "{",   "[1", "[1,]",    "{\"a\"}",
+        "{\"a\":}", "{a:1}",    "{\"a\":1}x", "01",  "1.", ".5",      "-",
+        "1e",       "+1",       "NaN",        "nul", "\"", "\"\\x\"", "\"\\u00g0\"",
+        "\"\n\"",   "\"\xff\"", "{\"a\":1,}", "[1}", "{]",
+    };
+    char deep[202];
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(good); i++)
+        assert_true(json_is_text(slice_of(good[i])));
+    for (size_t i = 0; i < COUNT_OF(bad); i++)
+        assert_false(json_is_text(slice_of(bad[i])));
+    assert_false(json_is_text((struct slice){ "1\0", 2 }));
+    memset(deep, '[', 101);
+    memset(deep + 101, ']', 101);
+    assert_true(json_is_text((struct slice){ deep + 1, 200 }));
+    assert_false(json_is_text((struct slice){ deep, 202 }));
+}
+
 static void times_are_iso(void **state)
 {
     char text[CLOCK_ISO_MAX];
@@ -289,6 +318,7 @@ int main(void)
         cmocka_unit_test(a_list_keeps_order_and_count),
         cmocka_unit_test(utf8_is_what_the_rfc_says),
         cmocka_unit_test_teardown(json_strings_are_escaped, nothing_is_left),
+        cmocka_unit_test_teardown(json_is_told_from_what_is_none, nothing_is_left),
         cmocka_unit_test_teardown(doubles_read_back_the_same, nothing_is_left),
         cmocka_unit_test(times_are_iso),
         cmocka_unit_test_teardown(a_line_is_a_line, nothing_is_left),

@@ -101,6 +101,7 @@ end
 local function list(req)
   local q = req.query
   if q.search == "" then q.search = nil end
+  if q.category == "" then q.category = nil end
   local from, values = filter(q)
   return page.list("products", q, { select = COLUMNS .. "," .. FIGURES, from = from,
                                     order = order_of(q), values = values })
@@ -146,10 +147,26 @@ local function show(req)
 
   return cache.fetch("product:" .. id, TTL, function()       -- bytes in, bytes out: no decode
     return db.json_row(SHOW, id)
-  end) or web.fail(404, "Product not found")
+  end, "object") or web.fail(404, "Product not found")
 end
 
 ---- Writing -----------------------------------------------------------------------------------
+
+--- What `change` returns, with the products of `ids` dropped from the cache behind its commit - also
+-- when it fails: of one whose answer was lost on the way, nobody knows whether it was committed.
+local function changing(ids, change)
+  local ok, result = pcall(change)
+  local keys = {}
+  for i, id in ipairs(ids) do keys[i] = "product:" .. id end
+  cache.drop(table.unpack(keys))
+  if not ok then error(result, 0) end
+  return result
+end
+
+local function invalid(message, field)
+  web.fail(400, message, { code = "VALIDATION_ERROR", errors = json.array { message },
+                           fields = { [field] = message } })
+end
 
 -- text[] in PostgreSQL's own form; the words are from a fixed list.
 local function array(words)
@@ -177,14 +194,15 @@ local function change(req)
   for _, name in ipairs(CHANGEABLE) do
     local value = new[name]
     if value ~= nil then
-      values[#values + 1] = name == "allergens" and array(value) or value
+      if name == "allergens" then value = value == json.null and "{}" or array(value) end
+      values[#values + 1] = value
       sets[#sets + 1] = name .. " = $" .. #values
     end
   end
-  local changed = db.exec("UPDATE products SET " .. table.concat(sets, ", ")
-                          .. " WHERE id = $1 AND archived_at IS NULL", table.unpack(values))
-
-  cache.drop("product:" .. id)
+  local changed = changing({ id }, function()
+    return db.exec("UPDATE products SET " .. table.concat(sets, ", ")
+                   .. " WHERE id = $1 AND archived_at IS NULL", table.unpack(values))
+  end)
   if changed == 0 then web.fail(404, "Product not found") end
   return db.json_row(SHOW, id)
 end
@@ -192,17 +210,16 @@ end
 local function change_stock(req)
   local id, new = req.params.id, req.body
   if (new.stock == nil) == (new.stockChange == nil) then
-    web.fail(400, "Give either stock or stockChange",
-             { code = "VALIDATION_ERROR", fields = { stock = "Stock or stock change is required" } })
+    invalid("Give either stock or stockChange", "stock")
   end
   -- Adding in bigint: a sum beyond integer is refused by the guard, not by an overflow.
-  local changed = db.exec([[
-    UPDATE products SET stock = COALESCE($2, stock + $3)
-    WHERE id = $1 AND archived_at IS NULL
-      AND stock::bigint + COALESCE($3, 0) BETWEEN 0 AND 2147483647]],
-    id, new.stock, new.stockChange)
-
-  cache.drop("product:" .. id)
+  local changed = changing({ id }, function()
+    return db.exec([[
+      UPDATE products SET stock = COALESCE($2, stock + $3)
+      WHERE id = $1 AND archived_at IS NULL
+        AND stock::bigint + COALESCE($3, 0) BETWEEN 0 AND 2147483647]],
+      id, new.stock, new.stockChange)
+  end)
   if changed == 0 then
     local row = db.row("SELECT stock FROM products WHERE id = $1 AND archived_at IS NULL", id)
     if not row then web.fail(404, "Product not found") end
@@ -212,55 +229,57 @@ local function change_stock(req)
   return db.json_row(SHOW, id)
 end
 
---- All or nothing; rows are locked in the order of their ids, as orders do.
-local function bulk_stock(req)
-  local updates = req.body.updates
-  local stock, ids, seen = {}, {}, {}
-  for i, update in ipairs(updates) do
-    if seen[update.id] then
-      web.fail(400, "A product is listed twice",
-               { code = "VALIDATION_ERROR", fields = { ["updates[" .. i - 1 .. "].id"] = "Listed twice" } })
-    end
-    seen[update.id] = true
-    ids[i], stock[i] = update.id, update.stock
-  end
+--- Sets them if all are there; else the ids of those that are not.  Rows are locked in the order of
+-- their ids, as orders do.
+local function set_stock(ids, stock)
+  local wanted = "{" .. table.concat(ids, ",") .. "}"
 
-  local missing = db.transaction(function()
-    local wanted = "{" .. table.concat(ids, ",") .. "}"
-    local found = db.rows([[SELECT id FROM products WHERE id = ANY($1::uuid[])
-      AND archived_at IS NULL ORDER BY id FOR UPDATE]], wanted)
-    local unknown = {}
-    for _, row in ipairs(found) do seen[row.id] = nil end
-    for id in pairs(seen) do unknown[#unknown + 1] = id end
+  return db.transaction(function()
+    local found, unknown = {}, {}
+    for _, row in ipairs(db.rows([[SELECT id FROM products WHERE id = ANY($1::uuid[])
+      AND archived_at IS NULL ORDER BY id FOR UPDATE]], wanted)) do found[row.id] = true end
+    for _, id in ipairs(ids) do
+      if not found[id] then unknown[#unknown + 1] = id end
+    end
     if #unknown > 0 then return unknown end
     db.exec([[UPDATE products p SET stock = u.stock
       FROM unnest($1::uuid[], $2::int[]) AS u (id, stock) WHERE p.id = u.id]],
       wanted, "{" .. table.concat(stock, ",") .. "}")
   end)
+end
 
-  if missing then
-    table.sort(missing)
-    web.fail(404, "Unknown products: " .. table.concat(missing, ", "),
-             { extra = { unknown = json.array(missing) } })
+--- All or nothing.
+local function bulk_stock(req)
+  local stock, ids, seen = {}, {}, {}
+  for i, update in ipairs(req.body.updates) do
+    if seen[update.id] then invalid("A product is listed twice", ("updates[%d].id"):format(i - 1)) end
+    seen[update.id] = true
+    ids[i], stock[i] = update.id, update.stock
   end
-  local keys = {}
-  for i, id in ipairs(ids) do keys[i] = "product:" .. id end
-  cache.drop(table.unpack(keys))
+
+  local unknown = changing(ids, function() return set_stock(ids, stock) end)
+  if unknown then
+    web.fail(404, "Unknown products: " .. table.concat(unknown, ", "),
+             { extra = { unknown = json.array(unknown) } })
+  end
   return web.data({ updated = #ids }, { message = "Stock updated successfully" })
+end
+
+local function delete_or_archive(id)
+  local ok, result = pcall(db.exec, "DELETE FROM products WHERE id = $1 AND archived_at IS NULL", id)
+
+  if ok then return result end
+  if type(result) ~= "table" or result.sqlstate ~= "23503" then error(result, 0) end
+  return db.exec("UPDATE products SET archived_at = now() WHERE id = $1 AND archived_at IS NULL", id)
 end
 
 --- A product with sales is archived: gone from lists, kept in orders.
 local function delete(req)
   local id = req.params.id
-  local ok, result = pcall(db.exec,
-    "DELETE FROM products WHERE id = $1 AND archived_at IS NULL", id)
 
-  if not ok then
-    if type(result) ~= "table" or result.sqlstate ~= "23503" then error(result, 0) end
-    result = db.exec("UPDATE products SET archived_at = now() WHERE id = $1 AND archived_at IS NULL", id)
+  if changing({ id }, function() return delete_or_archive(id) end) == 0 then
+    web.fail(404, "Product not found")
   end
-  cache.drop("product:" .. id)
-  if result == 0 then web.fail(404, "Product not found") end
   return web.data(json.null, { message = "Product deleted successfully" })
 end
 
