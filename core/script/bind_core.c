@@ -208,6 +208,19 @@ static int mark_as(lua_State *L, const char *type)
 }
 
 static int engine_answer(lua_State *L) { return mark_as(L, "omade.answer"); }
+
+/* engine.is_answer(value) */
+static int engine_is_answer(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    lua_settop(L, 1);
+    if (lua_istable(L, 1) && lua_getmetatable(L, 1)) {
+        luaL_getmetatable(L, "omade.answer");
+        lua_pushboolean(L, lua_rawequal(L, -1, -2));
+    } else lua_pushboolean(L, 0);
+    return 1;
+}
+
 static int engine_fail(lua_State *L) { return mark_as(L, "omade.fail"); }
 
 /* engine.text_length(text): code points, or nil when it is not UTF-8 or holds a NUL */
@@ -317,6 +330,7 @@ int luaopen_omade_engine(lua_State *L)
         { "memory", engine_memory },
         { "generation", engine_generation },
         { "answer", engine_answer },
+        { "is_answer", engine_is_answer },
         { "fail", engine_fail },
         { "text_length", engine_text_length },
         { "json", engine_json },

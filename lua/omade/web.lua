@@ -23,6 +23,7 @@ local web = {}
 ---@field etag? boolean answer with an ETag, and 304 when it is the same
 ---@field public? boolean caches may keep the answer (no Cache-Control: no-store)
 ---@field limit? omade.route_limit its rate limit: a name of the app's `limits` (default general), or false
+---@field idempotent? boolean takes an Idempotency-Key; see omade.idempotency
 ---@field summary? string one line for the documentation
 
 ---@class omade.data_options
@@ -167,6 +168,13 @@ function web.static(prefix, folder, options)
   return web.group(prefix, { who = options.who or "anyone" }, {
     { "GET", "/*path", serve, public = true, summary = "Files" },
   })
+end
+
+--- Whether a handler's result was made here, and is not mere data.
+---@param result any
+---@return boolean
+function web.is_answer(result)
+  return engine.is_answer(result)
 end
 
 --- Sends the client elsewhere.

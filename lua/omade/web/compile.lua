@@ -7,6 +7,7 @@ local auth     = require "omade.auth"
 local config   = require "omade.config"
 local dev_page = require "omade.web.dev_page"
 local engine   = require "omade.core.engine"
+local idempotency = require "omade.idempotency"
 local limits   = require "omade.limits"
 local validate = require "omade.validate"
 require "omade.jobs"
@@ -61,10 +62,13 @@ local function make_run(route, who, limit, common)
   local admit = auth.gate(who)
   local count = limits.gate(limit)
 
-  if not admit and not count and not shapes then return handler end
+  local check_key = route.idempotent and idempotency.check
+
+  if not admit and not count and not check_key and not shapes then return handler end
   return function(req)
     if admit then admit(req) end
     if count then count(req) end
+    if check_key then check_key(req) end
     if shapes then validate.request(req, shapes) end
     return handler(req)
   end
@@ -83,7 +87,7 @@ local function add(list, block, route)
     run = make_run(route, who, limit, block.common),
     body_mode = type(route.body) == "string" and route.body or "whole",
     body_limit = route.body_limit, etag = route.etag, public = route.public,
-    summary = route.summary, shapes = route,
+    idempotent = route.idempotent, summary = route.summary, shapes = route,
   }
 end
 

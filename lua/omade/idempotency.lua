@@ -1,0 +1,187 @@
+--- Idempotency-Key: the same request twice has one effect and one answer.
+--
+-- A route says `idempotent = true`, and its handler does its work inside
+-- idempotency.run(req, fn).  The answer is kept in the transaction of the work, so that
+-- there are both or neither; a refused request leaves the key free.  Who has a first and
+-- a last batch of statements of his own sends ours with them:
+--
+--   local key = idempotency.key(req)                                 -- nil: none was sent
+--   return db.transaction(function()
+--     local first = db.batch(idempotency.first(key, { ... }))        -- ours in front
+--     local replayed = idempotency.replay(key, first)                -- takes ours away
+--     if replayed then return replayed end
+--     ...
+--     local answer, keep = idempotency.answer(key, web.created(order))
+--     db.batch { ..., table.unpack(keep) }
+--     return answer
+--   end)
+
+local crypto = require "omade.crypto"
+local db     = require "omade.db"
+local json   = require "omade.json"
+local web    = require "omade.web"
+
+---@class omade.idempotency
+local idempotency = {}
+
+---@class omade.idempotency_key
+---@field text string as it was sent
+---@field scope string method, route and caller
+---@field fingerprint string of path and body
+---@field expired? boolean an answer of more than a day ago is in the way
+
+local KEY_MAX <const> = 128
+local JSON_TYPE <const> = "application/json; charset=utf-8"
+
+---- The key ---------------------------------------------------------------------------
+
+--- For the engine: the header of a route with `idempotent = true`; raises 400.
+---@param req omade.request
+function idempotency.check(req)
+  local text = req:header "Idempotency-Key"
+  if text and (#text > KEY_MAX or not text:find "^[ -~]+$") then
+    local message = "Idempotency-Key must be 1 to 128 printable characters"
+    web.fail(400, message, { code = "VALIDATION_ERROR",
+                             fields = { ["Idempotency-Key"] = message } })
+  end
+end
+
+--- A user, else a guest's cart, else whom the guest says to be; only user ids as they are.
+local function caller_of(req)
+  if req.user then return "user:" .. req.user.id end
+  local session = req:header "X-Session-Id"
+  local token = req:header "X-Tracking-Token"
+  local body = type(req.body) == "table" and req.body or {}
+  local guest = session and "session:" .. session or token and "token:" .. token
+    or "contact:" .. tostring(body.guest_email or body.guest_phone or "")
+  return "guest:" .. crypto.sha256(guest)
+end
+
+--- The request's key; nil when it has none.
+---@param req omade.request
+---@return omade.idempotency_key?
+function idempotency.key(req)
+  local text = req:header "Idempotency-Key"
+  if not text then return nil end
+  idempotency.check(req)
+  return { text = text, scope = req.route .. " " .. caller_of(req),
+           fingerprint = crypto.sha256(req.path .. "\n" .. req.raw) }
+end
+
+---- Before the work ---------------------------------------------------------------------
+-- The lock comes first and in a statement of its own: what the next one sees includes the
+-- answer of whoever held the lock before.
+
+local LOCK <const> = [[SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0)) AS mine]]
+
+local STORED <const> = [[
+  SELECT fingerprint, status, body, created_at <= now() - interval '24 hours' AS expired
+  FROM idempotency_keys WHERE scope = $1 AND key = $2]]
+
+--- The statements to begin with, and behind them the caller's own.
+---@param key omade.idempotency_key?
+---@param statements? omade.statement[]
+---@return omade.statement[]
+function idempotency.first(key, statements)
+  local list = {}
+  if key then
+    list[1] = { LOCK, "omade.idempotency " .. key.scope .. " " .. key.text, as = "row" }
+    list[2] = { STORED, key.scope, key.text, as = "row" }
+  end
+  for _, statement in ipairs(statements or {}) do list[#list + 1] = statement end
+  return list
+end
+
+--- Takes our results from the front of the list.  Returns the answer that was given to
+-- the same request before, if any; raises 422 for another one, and 409 while it runs.
+---@param key omade.idempotency_key?
+---@param results any[]
+---@return table? answer
+function idempotency.replay(key, results)
+  if not key then return nil end
+  local lock, stored = table.remove(results, 1), table.remove(results, 1)
+  if stored == json.null then stored = nil end
+
+  if stored and not stored.expired then
+    if stored.fingerprint ~= key.fingerprint then
+      web.fail(422, "This Idempotency-Key was used for another request",
+               { code = "IDEMPOTENCY_MISMATCH" })
+    end
+    return web.raw(stored.body, JSON_TYPE, { status = stored.status,
+                                             headers = { ["Idempotency-Replayed"] = "true" } })
+  end
+  if not lock.mine then
+    web.fail(409, "The first request with this Idempotency-Key is still under way",
+             { code = "IDEMPOTENCY_IN_FLIGHT", headers = { ["Retry-After"] = "1" } })
+  end
+  key.expired = stored ~= nil
+  return nil
+end
+
+---- After it -----------------------------------------------------------------------------
+
+--- Status and bytes of what a handler returns, as the engine would send them.
+local function bytes_of(result)
+  if not web.is_answer(result) then result = { value = result } end
+  if result.empty or result.file or result.type then
+    error("idempotency: only JSON answers can be kept", 0)
+  end
+  local body = json.encode(result.value)
+  if not result.bare then
+    body = '{"success":true,"data":' .. body
+      .. (result.message and ',"message":' .. json.encode(result.message) or "") .. "}"
+  end
+  return result.status or 200, body, result.headers
+end
+
+local KEEP <const> = [[
+  INSERT INTO idempotency_keys (scope, key, fingerprint, status, body)
+  VALUES ($1, $2, $3, $4, $5)]]
+
+local FORGET <const> = [[DELETE FROM idempotency_keys WHERE scope = $1 AND key = $2]]
+
+--- What to return instead of `result`, and the statements that keep it (none when there
+-- is no key, or the status is no success).
+---@param key omade.idempotency_key?
+---@param result any what the handler would return
+---@return any answer
+---@return omade.statement[] statements
+function idempotency.answer(key, result)
+  if not key then return result, {} end
+  local status, body, headers = bytes_of(result)
+  local answer = web.raw(body, JSON_TYPE, { status = status, headers = headers })
+  if status >= 300 then return answer, {} end
+
+  local keep = {}
+  if key.expired then keep[1] = { FORGET, key.scope, key.text, as = "exec" } end
+  keep[#keep + 1] = { KEEP, key.scope, key.text, key.fingerprint, status, body, as = "exec" }
+  return answer, keep
+end
+
+---- All of it ------------------------------------------------------------------------------
+
+--- Runs fn in a transaction, once per key; returns its answer, or the one of before.
+-- Without a key it only runs the transaction.
+---@param req omade.request
+---@param fn fun(): any
+---@return any answer
+function idempotency.run(req, fn)
+  local key = idempotency.key(req)
+  if not key then return db.transaction(fn) end
+
+  return db.transaction(function()
+    local before = idempotency.replay(key, db.batch(idempotency.first(key)))
+    if before then return before end
+    local answer, keep = idempotency.answer(key, fn())
+    if #keep > 0 then db.batch(keep) end
+    return answer
+  end)
+end
+
+--- Forgets what is over; for a job of the app.
+---@return integer how many
+function idempotency.clean()
+  return db.exec "DELETE FROM idempotency_keys WHERE created_at <= now() - interval '24 hours'"
+end
+
+return idempotency

@@ -1,0 +1,50 @@
+--- For idempotency_test: work whose effects are rows of a table that the test makes.
+
+local db          = require "omade.db"
+local idempotency = require "omade.idempotency"
+local redis       = require "omade.redis"
+local v           = require "omade.validate"
+local web         = require "omade.web"
+
+local Body <const> = v.shape {
+  n = v.integer { min = 1 }, guest_email = v.email { optional = true },
+  how = v.text { optional = true },
+}
+
+local function work(body)
+  local row = db.row("INSERT INTO test_effects (n) VALUES ($1) RETURNING id, n", body.n)
+  if body.how == "refuse" then web.fail(409, "not now", { code = "CONFLICT" }) end
+  if body.how == "raise" then error "oops" end
+  if body.how == "wait" then
+    redis.set("started", "1")
+    while not redis.get "go" do sleep(0.01) end
+  end
+  if body.how == "accept" then return web.json({ id = row.id }, { status = 202 }) end
+  if body.how == "bad" then return web.json({ id = row.id }, { status = 400 }) end
+  return web.created(row, "Done")
+end
+
+local function run(req)
+  return idempotency.run(req, function() return work(req.body) end)
+end
+
+--- The same with batches of its own.
+local function batched(req)
+  local key = idempotency.key(req)
+  return db.transaction(function()
+    local first = db.batch(idempotency.first(key, { { "SELECT 7 AS n", as = "row" } }))
+    local before = idempotency.replay(key, first)
+    if before then return before end
+    local answer, keep = idempotency.answer(key, web.created { n = first[1].n })
+    db.batch { { "INSERT INTO test_effects (n) VALUES (7)", as = "exec" }, table.unpack(keep) }
+    return answer
+  end)
+end
+
+return { routes = { web.group("", { who = "optional" }, {
+  { "POST", "/work",     run,     body = Body, idempotent = true },
+  { "POST", "/other",    run,     body = Body, idempotent = true },
+  { "POST", "/work/:id", run,     body = Body, idempotent = true },
+  { "POST", "/batched",  batched, idempotent = true },
+  { "POST", "/clean",    function() return idempotency.clean() end },
+}) } }
