@@ -4,6 +4,7 @@ return {
   routes = {
     "bakery.routes.service",
     "bakery.routes.products",
+    "bakery.routes.custom_cakes",
   },
 
   limits = require "bakery.rules.limits",
