@@ -22,6 +22,9 @@ local auth = {}
 ---@field role "customer"|"rider"|"staff"|"admin"
 ---@field session_id string
 
+--- The name of the cookie for pages.
+auth.COOKIE = "omade_session"
+
 local SESSION_SECONDS <const> = 30 * 24 * 3600      -- sliding, as data.md says
 local TOUCH_SECONDS   <const> = 300                 -- last_activity is as exact as this
 local ROLES <const> = { customer = true, rider = true, staff = true, admin = true }
@@ -50,7 +53,7 @@ local function sent_token(req)
   if header then
     return header:match("^[Bb][Ee][Aa][Rr][Ee][Rr] +([%w%-%._~%+/=]+)$"), true
   end
-  local token = req.cookies.omade_session
+  local token = req.cookies[auth.COOKIE]
   return token, token ~= nil
 end
 
