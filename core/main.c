@@ -120,7 +120,11 @@ static void set_upload_dir(struct config *config)
     static char path[PATH_MAX];
     const char *state = getenv("OMADE_STATE_DIR");
 
-    if (*config->upload_dir != '\0') return;
+    if (*config->upload_dir != '\0') {
+        if (mkdir(config->upload_dir, 0700) != 0 && errno != EEXIST)
+            log_warn("UPLOAD_DIR cannot be made", log_text("folder", config->upload_dir));
+        return;
+    }
     if (state == NULL || *state == '\0') snprintf(path, sizeof path, "/tmp");
     else snprintf(path, sizeof path, "%s/uploads", state);
     if (state != NULL && mkdir(path, 0700) != 0 && errno != EEXIST)

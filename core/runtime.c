@@ -33,6 +33,7 @@ void runtime_env(const struct config *config, struct script_env *env)
         .setting_ctx = (void *)(uintptr_t)config,
         .home = config->home,
         .app = config->app,
+        .upload_dir = config->upload_dir,
     };
 }
 

@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "script/bind_bytes.h"
+#include "script/bind_upload.h"
 #include "script/snapshot.h"
 #include "script/task.h"
 #include "script/vm.h"
@@ -308,6 +309,13 @@ static int engine_app(lua_State *L)
     return 1;
 }
 
+/* engine.upload_dir(): the folder for uploads */
+static int engine_upload_dir(lua_State *L)
+{
+    lua_pushstring(L, vm_of(L)->env->upload_dir);
+    return 1;
+}
+
 static int engine_trim(lua_State *L)
 {
     size_t n;
@@ -339,6 +347,10 @@ int luaopen_omade_engine(lua_State *L)
         { "trim", engine_trim },
         { "file", engine_file },
         { "setting_file", engine_setting_file },
+        { "upload_dir", engine_upload_dir },
+        { "upload_parts", uploads_parts },
+        { "upload_keep", uploads_keep },
+        { "upload_drop", uploads_drop },
         { NULL, NULL },
     };
 

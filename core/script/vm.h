@@ -48,6 +48,7 @@ struct script_env {
     void *setting_ctx;
     const char *home;          /* the folder that holds lua/, migrations/ ... */
     const char *app;           /* the app folder */
+    const char *upload_dir;    /* UPLOAD_DIR */
     struct list ready;         /* tasks to resume, of all generations */
     struct list jobs;          /* every(...) timers by name: see bind_jobs */
     struct buf scratch;        /* for answers; empty between uses */

@@ -53,6 +53,24 @@ static void plan_next_failure(const struct request *r)
 }
 #endif
 
+static bool is_multipart(const struct request *r)
+{
+    struct slice type = request_header(r, SLICE("Content-Type"));
+    const struct slice wanted = SLICE("multipart/form-data");
+
+    return type.n >= wanted.n &&
+           slice_equal_fold((struct slice){ type.p, wanted.n }, wanted);
+}
+
+static void plan_body(const struct exchange *x, struct body_plan *plan)
+{
+    plan->mode = x->route->body_mode;
+    if (x->route->body_limit >= 0) plan->limit = x->route->body_limit;
+    if (x->route->files_limit == 0 || !is_multipart(x->request)) return;
+    plan->mode = BODY_FILE;
+    plan->limit = x->route->files_limit;
+}
+
 static void on_head(void *ctx, struct request *r, struct body_plan *plan)
 {
 #ifdef OMADE_OOM
@@ -72,9 +90,7 @@ static void on_head(void *ctx, struct request *r, struct body_plan *plan)
     x->headers = (struct slice){ 0 };
     r->owner = x;
     find_route(x);
-    if (x->route == NULL) return;
-    plan->mode = x->route->body_mode;
-    if (x->route->body_limit >= 0) plan->limit = x->route->body_limit;
+    if (x->route != NULL) plan_body(x, plan);
 }
 
 /* ---- the answers that need no script -------------------------------------------- */

@@ -21,9 +21,10 @@ struct web_route {
     char *name;  /* "GET /api/v1/products/:id" */
     int run_ref; /* the closure, in the registry */
     enum body_mode body_mode;
-    int64_t body_limit; /* bytes; -1: the server's default */
-    bool etag;          /* ETag and 304 */
-    bool is_public;     /* no Cache-Control: no-store */
+    int64_t body_limit;  /* bytes; -1: the server's default */
+    int64_t files_limit; /* a multipart body goes to a file, up to it; 0: it does not */
+    bool etag;           /* ETag and 304 */
+    bool is_public;      /* no Cache-Control: no-store */
 };
 
 /* One request under way; lives in the request's arena. */

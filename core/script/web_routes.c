@@ -77,6 +77,7 @@ static void add_route(lua_State *L, struct vm *vm, int at)
     if (route->name == NULL) luaL_error(L, "not enough memory");
     route->body_mode = mode_field(L, at);
     route->body_limit = integer_field(L, at, "body_limit", -1);
+    route->files_limit = integer_field(L, at, "files_limit", 0);
     route->etag = true_field(L, at, "etag");
     route->is_public = true_field(L, at, "public");
     switch (route_add(vm->routes, methods_of(L, method), slice_of(path), route)) {

@@ -5,6 +5,7 @@ return {
     "bakery.routes.service",
     "bakery.routes.products",
     "bakery.routes.custom_cakes",
+    "bakery.routes.uploads",
   },
 
   limits = require "bakery.rules.limits",

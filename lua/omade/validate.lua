@@ -224,12 +224,19 @@ function v.time(o)
   end, { type = "string", format = "date-time" })
 end
 
---- A list of min to max items of one rule.
+local function split(text)
+  local list = json.array {}
+  for item in text:gmatch "[^,]+" do list[#list + 1] = item end
+  return list
+end
+
+--- A list of min to max items of one rule; as text, they are separated by commas.
 ---@param item omade.rule|omade.shape
 ---@param o? {min?: integer, max?: integer, unique?: boolean, optional?: boolean, label?: string}
 function v.list(item, o)
   o = o or {}
   return rule(o, function(value, from_text, path, faults)
+    if from_text and type(value) == "string" then value = split(value) end
     if type(value) ~= "table" or not json.is_array(value) then return nil, "must be a list" end
     if o.min and #value < o.min then return nil, "must have at least " .. o.min .. " items" end
     if o.max and #value > o.max then return nil, "must have at most " .. o.max .. " items" end
@@ -243,6 +250,17 @@ function v.list(item, o)
     end
     return list
   end, { type = "array", items = item, minItems = o.min, maxItems = o.max })
+end
+
+--- A file of a multipart body, on a route with `files`: see omade.uploads.
+---@param o? {optional?: boolean, label?: string}
+function v.file(o)
+  local file = rule(o, function(value, from_form)
+    if from_form and type(value) == "table" then return value end
+    return nil, "must be a file, sent as multipart/form-data"
+  end, { type = "string", format = "binary" })
+  file.is_file = true
+  return file
 end
 
 --- Whatever JSON holds.
@@ -275,7 +293,7 @@ function v.partial(shape)
   for name, field in pairs(shape.fields) do
     local copy = {}
     for key, value in pairs(field) do copy[key] = value end
-    copy.nullable = field.optional and field.default == nil
+    copy.nullable = field.optional and field.default == nil and not field.is_file
     copy.not_null = not copy.nullable
     copy.optional, copy.default = true, nil
     fields[name] = copy
@@ -360,7 +378,7 @@ function v.request(req, shapes)
     if value == MISSING then
       req[part] = nil
     else
-      req[part] = v.check(shape, value, part ~= "body", "", faults)
+      req[part] = v.check(shape, value, part ~= "body" or req.form ~= nil, "", faults)
     end
   end
   if #faults > 0 then raise(faults) end

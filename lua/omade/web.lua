@@ -19,6 +19,7 @@ local web = {}
 ---@field query? omade.shape of the query
 ---@field headers? omade.shape of the headers (names in lower case)
 ---@field body? omade.shape|"stream"|"file" of the body; or how it is read
+---@field files? string[] parts of a multipart body that may be files: see omade.uploads
 ---@field body_limit? integer bytes; the default is HTTP_BODY_LIMIT
 ---@field etag? boolean answer with an ETag, and 304 when it is the same
 ---@field public? boolean caches may keep the answer (no Cache-Control: no-store)
@@ -55,6 +56,7 @@ local web = {}
 ---@field cookies table<string, string>
 ---@field body any as the shape made it; JSON, a form, or nil
 ---@field raw string the body's bytes
+---@field files? table<string, omade.file> of a multipart body, on routes with `files`
 ---@field id string X-Request-Id of the answer
 ---@field ip string the client's address
 ---@field host string

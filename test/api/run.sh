@@ -68,7 +68,7 @@ redis_number=$((1 + $$ % 900))
 
 # ---- the server ------------------------------------------------------------------------------
 mapfile -t options < <(sed -n 's/^-- serve: //p' "$file" | tr ' ' '\n')
-export RATE_LIMITS=${RATE_LIMITS:-off}
+export UPLOAD_DIR=$work/uploads RATE_LIMITS=${RATE_LIMITS:-off}
 while IFS= read -r line; do
   export "${line?}"
 done < <(sed -n 's/^-- env: //p' "$file")

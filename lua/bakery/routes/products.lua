@@ -1,12 +1,13 @@
 --- The catalogue: list, search, show, create, change, archive; stock.
 -- Reads are cached; a write drops what it made stale, after it commits.
 
-local cache = require "omade.cache"
-local db    = require "omade.db"
-local json  = require "omade.json"
-local page  = require "omade.page"
-local v     = require "omade.validate"
-local web   = require "omade.web"
+local cache   = require "omade.cache"
+local db      = require "omade.db"
+local json    = require "omade.json"
+local page    = require "omade.page"
+local uploads = require "omade.uploads"
+local v       = require "omade.validate"
+local web     = require "omade.web"
 
 local TTL <const> = 3600           -- seconds; the key and its life are fixed in data.md
 
@@ -49,6 +50,7 @@ local NewProduct <const> = v.shape {
   category        = v.text    { min = 1, max = 100, optional = true },
   stock           = v.integer { min = 0, max = 2147483647, default = 0 },
   image_url       = v.url     { max = 500, local_prefixes = { "/uploads/" }, optional = true },
+  image           = v.file    { optional = true },      -- instead of image_url
   is_customizable = v.boolean { default = false },
   allergens       = v.list(v.one_of(ALLERGENS), { max = 14, unique = true, optional = true }),
 }
@@ -173,14 +175,27 @@ local function array(words)
   return words and "{" .. table.concat(words, ",") .. "}"
 end
 
+--- Runs fn with the picture that was sent as image_url; it is gone when fn fails.
+local function with_image(req, fn)
+  local reference, url = uploads.keep(req, "image")
+  if not reference then return fn() end
+  req.body.image_url = url
+  local ok, result = pcall(fn)
+  if ok then return result end
+  uploads.drop(reference)
+  error(result, 0)
+end
+
 local function create(req)
   local new = req.body
-  local row = db.row([[
-    INSERT INTO products
-      (name, description, price, category, stock, image_url, is_customizable, allergens)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, COALESCE($8::text[], '{}')) RETURNING id]],
-    new.name, new.description, new.price, new.category, new.stock, new.image_url,
-    new.is_customizable, array(new.allergens))
+  local row = with_image(req, function()
+    return db.row([[
+      INSERT INTO products
+        (name, description, price, category, stock, image_url, is_customizable, allergens)
+      VALUES ($1, $2, $3, $4, $5, $6, $7, COALESCE($8::text[], '{}')) RETURNING id]],
+      new.name, new.description, new.price, new.category, new.stock, new.image_url,
+      new.is_customizable, array(new.allergens))
+  end)
 
   return web.created(db.json_row(SHOW, row.id), "Product created successfully")
 end
@@ -188,8 +203,7 @@ end
 local CHANGEABLE <const> = { "name", "description", "price", "category", "stock", "image_url",
                              "is_customizable", "allergens" }
 
-local function change(req)
-  local id, new = req.params.id, req.body
+local function save_changes(id, new)
   local sets, values = {}, { id }
   for _, name in ipairs(CHANGEABLE) do
     local value = new[name]
@@ -204,6 +218,11 @@ local function change(req)
                    .. " WHERE id = $1 AND archived_at IS NULL", table.unpack(values))
   end)
   if changed == 0 then web.fail(404, "Product not found") end
+end
+
+local function change(req)
+  local id = req.params.id
+  with_image(req, function() save_changes(id, req.body) end)
   return db.json_row(SHOW, id)
 end
 
@@ -298,10 +317,11 @@ return web.routes("/api/v1/products", {
   { "GET",    "/stats",      stats,        who = "staff",  summary = "Figures of the catalogue" },
   { "GET",    "/:id",        show,         who = "anyone", params = Id, etag = true, public = true,
     summary = "One product" },
-  { "POST",   "/",           create,       who = "admin",  body = NewProduct, summary = "Add a product" },
+  { "POST",   "/",           create,       who = "admin",  body = NewProduct, files = { "image" },
+    summary = "Add a product" },
   { "POST",   "/bulk-stock", bulk_stock,   who = "staff",  body = BulkStock, summary = "Set the stock of many" },
   { "PATCH",  "/:id",        change,       who = "admin",  params = Id, body = v.partial(NewProduct),
-    summary = "Change a product" },
+    files = { "image" }, summary = "Change a product" },
   { "PATCH",  "/:id/stock",  change_stock, who = "staff",  params = Id, body = StockChange,
     summary = "Change the stock" },
   { "DELETE", "/:id",        delete,       who = "admin",  params = Id, summary = "Delete a product" },

@@ -9,6 +9,7 @@ local dev_page = require "omade.web.dev_page"
 local engine   = require "omade.core.engine"
 local idempotency = require "omade.idempotency"
 local limits   = require "omade.limits"
+local uploads  = require "omade.uploads"
 local validate = require "omade.validate"
 require "omade.jobs"
 
@@ -63,12 +64,14 @@ local function make_run(route, who, limit, common)
   local count = limits.gate(limit)
 
   local check_key = route.idempotent and idempotency.check
+  local files = route.files
 
-  if not admit and not count and not check_key and not shapes then return handler end
+  if not (admit or count or check_key or files or shapes) then return handler end
   return function(req)
     if admit then admit(req) end
     if count then count(req) end
     if check_key then check_key(req) end
+    if files then uploads.receive(req, files) end
     if shapes then validate.request(req, shapes) end
     return handler(req)
   end
@@ -86,7 +89,8 @@ local function add(list, block, route)
     method = route[1], path = full_path(block.prefix, route[2]), name = name, who = who, limit = limit,
     run = make_run(route, who, limit, block.common),
     body_mode = type(route.body) == "string" and route.body or "whole",
-    body_limit = route.body_limit, etag = route.etag, public = route.public,
+    body_limit = route.body_limit, files = route.files,
+    files_limit = route.files and uploads.body_limit(route.files), etag = route.etag, public = route.public,
     idempotent = route.idempotent, summary = route.summary, shapes = route,
   }
 end

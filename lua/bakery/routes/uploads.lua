@@ -1,0 +1,22 @@
+--- Pictures: of custom cakes as they are wished for, and whatever was uploaded.
+
+local uploads = require "omade.uploads"
+local v       = require "omade.validate"
+local web     = require "omade.web"
+
+local function show(req) return uploads.answer(req.params.name) end
+
+local function upload(req)
+  local reference, url = uploads.keep(req, "image")
+  return web.created({ image_reference = reference, url = url }, "Image uploaded successfully")
+end
+
+local Name <const> = v.shape { name = v.text { max = 100 } }
+
+return web.routes("", {
+  { "GET",  "/uploads/:name", show, who = "anyone", params = Name, public = true, limit = false,
+    summary = "An uploaded picture" },
+  { "POST", "/api/v1/custom-cakes/upload", upload, who = "optional", files = { "image" },
+    body = v.shape { image = v.file() },
+    summary = "Upload a picture for a custom cake" },
+})
