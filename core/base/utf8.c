@@ -57,3 +57,21 @@ size_t utf8_length(const char *bytes, size_t n)
         if (((unsigned char)bytes[i] & 0xc0) != 0x80) length++;
     return length;
 }
+
+void utf8_repair(struct buf *out, struct slice bytes)
+{
+    const unsigned char *p = (const unsigned char *)bytes.p;
+    size_t from = 0, i = 0;
+
+    while (i < bytes.n) {
+        size_t length = sequence(p + i, bytes.n - i);
+
+        if (length == 0) {
+            buf_add(out, bytes.p + from, i - from);
+            BUF_ADD(out, "\xef\xbf\xbd");
+            from = ++i;
+        }
+        i += length;
+    }
+    buf_add(out, bytes.p + from, i - from);
+}

@@ -40,6 +40,13 @@ static void add_line(struct buf *b, struct slice name, struct slice value)
     b->n += name.n + value.n + 4;
 }
 
+static bool has_header(const struct response *a, struct slice name)
+{
+    for (size_t i = 0; i < a->header_count; i++)
+        if (slice_equal_fold(a->headers[i].name, name)) return true;
+    return false;
+}
+
 /* What tells where an answer ends, and when it was made, is the engine's to say. */
 static bool is_ours(struct slice name)
 {
@@ -86,7 +93,8 @@ void answer_write_head(struct conn *c, const struct call *call, const struct res
     if (s->settings.server_name != NULL)
         add_line(b, SLICE("Server"), slice_of(s->settings.server_name));
     add_date(s);
-    if (a->content_type.p != NULL && !answer_is_bare(head->status))
+    if (a->content_type.p != NULL && !answer_is_bare(head->status) &&
+        !has_header(a, SLICE("Content-Type")))
         add_line(b, SLICE("Content-Type"), a->content_type);
     add_framing(b, head);
     if (call->close) BUF_ADD(b, "Connection: close\r\n");
@@ -98,7 +106,8 @@ void answer_write_head(struct conn *c, const struct call *call, const struct res
     for (size_t i = 0; i < a->header_count; i++)
         if (!is_ours(a->headers[i].name))
             add_line(b, a->headers[i].name, a->headers[i].value);
-    if (s->app.add_headers != NULL) s->app.add_headers(s->app.ctx, &call->request, b);
+    if (s->app.add_headers != NULL)
+        s->app.add_headers(s->app.ctx, &call->request, head->status, b);
     BUF_ADD(b, "\r\n");
 }
 
@@ -113,16 +122,18 @@ void answer_decide_close(struct conn *c, struct call *call, bool wanted)
 
 /* ---- the body ------------------------------------------------------------------------ */
 
-static bool has_header(const struct response *a, struct slice name)
-{
-    for (size_t i = 0; i < a->header_count; i++)
-        if (slice_equal_fold(a->headers[i].name, name)) return true;
-    return false;
-}
-
 static bool is_get(const struct call *call)
 {
     return call->request.method == METHOD_GET || call->request.method == METHOD_HEAD;
+}
+
+bool answer_is_known(const struct request *r, struct slice etag)
+{
+    for (size_t i = 0; i < r->header_count; i++)
+        if (slice_equal_fold(r->headers[i].name, SLICE("If-None-Match")) &&
+            etag_listed(r->headers[i].value, etag))
+            return true;
+    return false;
 }
 
 /* Fills in ETag, and turns the answer into a 304 when the client has the body. */
@@ -133,8 +144,7 @@ static void validate(const struct call *call, const struct response *a,
     if (!a->etag || head->status != 200 || !is_get(call) || has_header(a, SLICE("ETag")))
         return;
     head->etag = etag_of_bytes(body, BODY_SLICES, text);
-    if (etag_listed(request_header(&call->request, SLICE("If-None-Match")), head->etag))
-        head->status = 304;
+    if (answer_is_known(&call->request, head->etag)) head->status = 304;
 }
 
 /* The body becomes its gzip form in s->packed when that is worth it. */
@@ -148,9 +158,7 @@ static void compress_body(struct conn *c, const struct call *call,
         has_header(a, SLICE("Content-Encoding")))
         return;
     head->vary = true;
-    if (answer_is_bare(head->status) ||
-        !pack_accepted(request_header(&call->request, SLICE("Accept-Encoding"))))
-        return;
+    if (answer_is_bare(head->status) || !pack_accepted(&call->request)) return;
     if (!pack(s, body, BODY_SLICES)) return;
     head->gzip = true;
     head->length = (int64_t)s->packed.n;

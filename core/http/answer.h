@@ -20,6 +20,9 @@ struct answer_head {
     bool vary, gzip;
 };
 
+/* Whether an If-None-Match names the tag. */
+bool answer_is_known(const struct request *r, struct slice etag);
+
 /* Whether the answer to this request is the connection's last; decides call->close. */
 void answer_decide_close(struct conn *c, struct call *call, bool wanted);
 

@@ -127,6 +127,7 @@ int multipart_split(struct slice content_type, struct slice body,
     while (!begins_with(rest, SLICE("--"))) {
         struct form_part part = { 0 };
 
+        while (rest.n > 0 && (*rest.p == ' ' || *rest.p == '\t')) skip(&rest, 1);
         if (!begins_with(rest, SLICE("\r\n")) || count == max) return -1;
         skip(&rest, 2);
         if (!read_head(&rest, &part)) return -1;

@@ -1,50 +1,63 @@
 #include "http/pack.h"
 
 #include "base/mem.h"
+#include "http/text.h"
 
 enum { LEVEL = 1, WINDOW_GZIP = 15 + 16, MEMORY = 8 };
 
 /* ---- who takes it ----------------------------------------------------------------------- */
 
-static struct slice trim(const char *p, const char *end)
+/* ";q=0.5": thousandths; 1000 without one, 0 for one that is malformed. */
+static int weight_of(struct slice parameters)
 {
-    while (p < end && (*p == ' ' || *p == '\t')) p++;
-    while (end > p && (end[-1] == ' ' || end[-1] == '\t')) end--;
-    return (struct slice){ p, (size_t)(end - p) };
-}
+    while (parameters.n > 0) {
+        struct slice value = text_until(&parameters, ';');
+        struct slice name = text_strip(text_until(&value, '='));
+        int weight = 0;
 
-/* ";q=0", ";q=0.000": not at all. */
-static bool weight_is_zero(struct slice parameters)
-{
-    const char *p = parameters.p, *end = p + parameters.n;
+        if (!slice_equal_fold(name, SLICE("q"))) continue;
+        value = text_strip(value);
+        if (value.n == 0 || value.n > 5 || (value.n > 1 && value.p[1] != '.')) return 0;
+        for (size_t i = 0; i < 5; i++) {
+            char c = i < value.n ? value.p[i] : '0';
 
-    while (p < end && (*p == ';' || *p == ' ' || *p == '\t')) p++;
-    if (end - p < 3 || (p[0] | 0x20) != 'q' || p[1] != '=') return false;
-    for (p += 2; p < end; p++)
-        if (*p != '0' && *p != '.') return false;
-    return true;
-}
-
-bool pack_accepted(struct slice accept)
-{
-    const char *p = accept.p, *end;
-    bool any = false;
-
-    if (accept.n == 0) return false;
-    for (end = p + accept.n; p < end;) {
-        const char *comma = memchr(p, ',', (size_t)(end - p));
-        const char *stop = comma == NULL ? end : comma;
-        const char *semicolon = memchr(p, ';', (size_t)(stop - p));
-        struct slice coding = trim(p, semicolon == NULL ? stop : semicolon);
-        bool refused =
-            semicolon != NULL &&
-            weight_is_zero((struct slice){ semicolon, (size_t)(stop - semicolon) });
-
-        if (slice_equal_fold(coding, SLICE("gzip"))) return !refused;
-        if (slice_equal(coding, SLICE("*"))) any = !refused;
-        p = stop + 1;
+            if (i == 1) continue;
+            if (c < '0' || c > '9') return 0;
+            weight = weight * 10 + (c - '0');
+        }
+        return weight <= 1000 ? weight : 0;
     }
-    return any;
+    return 1000;
+}
+
+/* What the header says of the codings; -1: nothing. */
+struct weights {
+    int gzip, identity, any;
+};
+
+static void read_weights(struct slice list, struct weights *w)
+{
+    while (list.n > 0) {
+        struct slice parameters = text_until(&list, ',');
+        struct slice coding = text_strip(text_until(&parameters, ';'));
+        int weight = weight_of(parameters);
+
+        if (slice_equal_fold(coding, SLICE("gzip"))) w->gzip = weight;
+        else if (slice_equal_fold(coding, SLICE("identity"))) w->identity = weight;
+        else if (slice_equal(coding, SLICE("*"))) w->any = weight;
+    }
+}
+
+bool pack_accepted(const struct request *r)
+{
+    struct weights w = { -1, -1, -1 };
+    int gzip;
+
+    for (size_t i = 0; i < r->header_count; i++)
+        if (slice_equal_fold(r->headers[i].name, SLICE("Accept-Encoding")))
+            read_weights(r->headers[i].value, &w);
+    gzip = w.gzip >= 0 ? w.gzip : w.any;
+    return gzip > 0 && gzip >= w.identity;
 }
 
 /* ---- deflate ------------------------------------------------------------------------------ */

@@ -4,8 +4,8 @@
 
 #include "http/conn.h"
 
-/* Whether an Accept-Encoding takes gzip. */
-bool pack_accepted(struct slice accept);
+/* Whether the client takes gzip, and does not like the plain form better. */
+bool pack_accepted(const struct request *r);
 
 /* The slices in a row as gzip, level 1, in s->packed.  False when there is no memory,
  * or it would not be shorter. */

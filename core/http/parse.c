@@ -35,13 +35,17 @@ static enum parse_result malformed(struct parse *p, const char *message)
 /* ---- the head: rules that come before the grammar --------------------------------------- */
 
 /* Limits hold for a line that is not complete, too.  The empty line counts nothing. */
-static enum parse_result check_limits(struct parse *p)
+static enum parse_result check_limits(struct parse *p, const char *head)
 {
     const struct parse_scan *s = &p->scan;
     size_t length = s->at - s->line;
 
-    if (s->lines == 0 && length > p->limits->line_max)
+    if (s->lines == 0 && length > p->limits->line_max) {
+        struct slice line = { head + s->line, length };
+
+        p->request->method = method_of(text_until(&line, ' '));
         return bad(p, 414, "URI_TOO_LONG", "The request line is too long");
+    }
     if (s->lines > 0 && length > 0 && s->at + 2 - s->headers > p->limits->head_max)
         return bad(p, 431, "HEADERS_TOO_LARGE", "The headers are too large");
     return PARSE_MORE;
@@ -93,7 +97,7 @@ static enum parse_result scan(struct parse *p, const char *head, size_t n)
 
     while (result == PARSE_MORE && s->at < n) {
         s->at += text_length(head + s->at, n - s->at);
-        result = check_limits(p);
+        result = check_limits(p, head);
         if (result != PARSE_MORE || s->at == n) break;
         if (head[s->at] == '\n')
             return malformed(p, "A line of the head ends without CR");
@@ -261,6 +265,19 @@ static enum parse_result no_memory(struct parse *p)
     return bad(p, 503, "UNAVAILABLE", "Not enough memory");
 }
 
+/* llhttp takes no tab behind a Content-Length, though RFC 9110 does. */
+static void blank_tabs(char *head, size_t n)
+{
+    char *p = head, *end = head + n;
+
+    while (p < end && (p = memchr(p, '\t', (size_t)(end - p))) != NULL) {
+        char *tab = p;
+
+        while (*p == ' ' || *p == '\t') p++; /* every line ends with CR LF */
+        if (*p == '\r') memset(tab, ' ', (size_t)(p - tab));
+    }
+}
+
 /* Copies the checked head to where the request's slices point, and reads it. */
 static enum parse_result read_head(struct parse *p, const char *head, size_t n)
 {
@@ -272,6 +289,7 @@ static enum parse_result read_head(struct parse *p, const char *head, size_t n)
     r->headers = arena_get(&r->arena, (p->scan.lines - 1) * sizeof *r->headers);
     r->header_count = 0;
     if (copy.p == NULL || r->headers == NULL) return no_memory(p);
+    blank_tabs((char *)(uintptr_t)copy.p, n);
     if (llhttp_execute(&p->llhttp, copy.p, n) != HPE_OK)
         return malformed(p, "The head is malformed");
     result = read_headers(p);

@@ -62,7 +62,7 @@ struct server_app {
                        const char *request_id, struct buf *body);
 
     /* Adds header lines that every answer carries ("Name: value\r\n" each). */
-    void (*add_headers)(void *ctx, const struct request *r, struct buf *head);
+    void (*add_headers)(void *ctx, const struct request *r, int status, struct buf *head);
 
     /* After the last byte of an answer: for the access log.  'status' is 0 when
      * the client left before. */

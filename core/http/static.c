@@ -101,7 +101,7 @@ static bool client_has_it(const struct request *r, struct slice etag, int64_t mo
     struct slice tags = request_header(r, SLICE("If-None-Match"));
     int64_t since;
 
-    if (tags.p != NULL) return etag_listed(tags, etag);
+    if (tags.p != NULL) return answer_is_known(r, etag);
     return http_date_read(request_header(r, SLICE("If-Modified-Since")), &since) &&
            modified <= since;
 }

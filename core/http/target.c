@@ -4,6 +4,7 @@
 #include "http/text.h"
 
 static const struct fault fine = { 0, NULL, NULL };
+static const struct fault no_memory = { 503, "UNAVAILABLE", "Not enough memory" };
 
 static struct fault malformed(const char *message)
 {
@@ -39,6 +40,7 @@ struct fault target_read_line(struct request *r, struct slice line, struct slice
     const char *last = line.n == 0 ? NULL : memrchr(line.p, ' ', line.n);
     struct slice method = text_until(&line, ' '), version;
 
+    r->method = method_of(method); /* a HEAD is refused without a body, too */
     if (last == NULL || last < line.p)
         return malformed("The request line must be method, target and version");
     *target = (struct slice){ line.p, (size_t)(last - line.p) };
@@ -51,7 +53,6 @@ struct fault target_read_line(struct request *r, struct slice line, struct slice
         return (struct fault){ 505, "HTTP_VERSION_NOT_SUPPORTED",
                                "HTTP/1.0 and HTTP/1.1 are spoken here" };
     r->minor = version.p[7] - '0';
-    r->method = method_of(method);
     if (r->method == METHOD_UNKNOWN)
         return (struct fault){ 501, "NOT_IMPLEMENTED", "The method is not known" };
     if (r->method == METHOD_CONNECT)
@@ -76,9 +77,14 @@ static size_t named(struct slice host)
 {
     size_t i = 0;
 
-    while (i < host.n &&
-           (is_alnum(host.p[i]) || memchr("-._~%!$&'()*+,;=", host.p[i], 16) != NULL))
-        i++;
+    for (; i < host.n; i++) {
+        char c = host.p[i];
+
+        if (c == '%' && (host.n - i < 3 || text_hex(host.p[i + 1]) < 0 ||
+                         text_hex(host.p[i + 2]) < 0))
+            break;
+        if (!is_alnum(c) && memchr("-._~%!$&'()*+,;=", c, 16) == NULL) break;
+    }
     return i;
 }
 
@@ -160,7 +166,7 @@ static struct fault read_path(struct request *r, struct slice raw)
     r->path = raw;
     if (is_plain(raw)) return fine;
     out = arena_get(&r->arena, raw.n + 1);
-    if (out == NULL) return (struct fault){ 503, "UNAVAILABLE", "Not enough memory" };
+    if (out == NULL) return no_memory;
     message = normalise(raw, out, &r->path.n);
     r->path.p = out;
     return message == NULL ? fine : malformed(message);
@@ -168,22 +174,34 @@ static struct fault read_path(struct request *r, struct slice raw)
 
 /* ---- targets ------------------------------------------------------------------------- */
 
-/* "http://host/path" to "/path", if the host is the Host header's. */
-static const char *strip_authority(const struct request *r, struct slice *sent)
+/* "?query" to "/?query". */
+static struct fault add_root(struct request *r, struct slice *sent)
+{
+    char *out = arena_get(&r->arena, sent->n + 1);
+
+    if (out == NULL) return no_memory;
+    out[0] = '/';
+    memcpy(out + 1, sent->p, sent->n);
+    *sent = (struct slice){ out, sent->n + 1 };
+    return fine;
+}
+
+/* "http://host/path" to "/path", if the host is the Host header's; without a path it is
+ * the root that is meant. */
+static struct fault strip_authority(struct request *r, struct slice *sent)
 {
     size_t scheme = sent->n > 7 && strncasecmp(sent->p, "http://", 7) == 0    ? 7
                     : sent->n > 8 && strncasecmp(sent->p, "https://", 8) == 0 ? 8
                                                                               : 0;
     size_t n = scheme;
 
-    if (scheme == 0) return "The target must begin with a slash";
+    if (scheme == 0) return malformed("The target must begin with a slash");
     while (n < sent->n && sent->p[n] != '/' && sent->p[n] != '?') n++;
     if (n == scheme ||
         !slice_equal_fold((struct slice){ sent->p + scheme, n - scheme }, r->host))
-        return "The target's host is not the Host header's";
+        return malformed("The target's host is not the Host header's");
     *sent = (struct slice){ sent->p + n, sent->n - n };
-    if (sent->n == 0) *sent = SLICE("/");
-    return sent->p[0] == '/' ? NULL : "The target must have a path";
+    return sent->n > 0 && sent->p[0] == '/' ? fine : add_root(r, sent);
 }
 
 struct fault target_read(struct request *r, struct slice sent)
@@ -200,9 +218,9 @@ struct fault target_read(struct request *r, struct slice sent)
                    : malformed("The target * is for OPTIONS only");
     }
     if (sent.n == 0 || sent.p[0] != '/') {
-        const char *message = strip_authority(r, &sent);
+        struct fault fault = strip_authority(r, &sent);
 
-        if (message != NULL) return malformed(message);
+        if (fault.status != 0) return fault;
     }
     r->target = sent;
     path = text_until(&sent, '?');

@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "script/bind_bytes.h"
 #include "script/bind_type.h"
 #include "script/json_read.h"
@@ -88,6 +89,27 @@ static int encode(lua_State *L)
     return 1;
 }
 
+/* json.text(bytes): the same string when it is UTF-8 */
+static int text(lua_State *L)
+{
+    struct bytes *guard; /* frees the text if pushing it raises */
+    struct buf out = { 0 };
+    struct slice bytes;
+
+    bytes.p = luaL_checklstring(L, 1, &bytes.n);
+    if (utf8_valid(bytes.p, bytes.n)) {
+        lua_settop(L, 1);
+        return 1;
+    }
+    guard = bytes_push_empty(L);
+    utf8_repair(&out, bytes);
+    *guard = (struct bytes){ buf_slice(&out), mem_free, out.p, false };
+    if (out.failed) return luaL_error(L, "not enough memory");
+    lua_pushlstring(L, guard->s.p, guard->s.n);
+    bytes_clear(guard);
+    return 1;
+}
+
 /* ---- json.array, json.object ---------------------------------------------- */
 
 static int mark(lua_State *L, const struct bind_type *type)
@@ -119,7 +141,8 @@ static int is_array(lua_State *L)
 
 static const luaL_Reg functions[] = {
     { "decode", decode }, { "encode", encode },     { "array", array },
-    { "object", object }, { "is_array", is_array }, { NULL, NULL },
+    { "object", object }, { "is_array", is_array }, { "text", text },
+    { NULL, NULL },
 };
 
 int luaopen_omade_json(lua_State *L)

@@ -15,12 +15,26 @@
 
 /* ---- routing ------------------------------------------------------------------ */
 
+/* All methods of the path: there is none of this name. */
+static unsigned methods_at(const struct script_env *env, struct slice path)
+{
+    struct route_match match;
+
+    route_find(env->current->routes, METHOD_UNKNOWN, path, &match);
+    return match.allowed;
+}
+
+/* A preflight is the engine's to answer, also where a route takes OPTIONS. */
 static void find_route(struct exchange *x)
 {
     struct vm *vm = x->env->current;
 
     x->generation = vm->generation;
     x->found = route_find(vm->routes, x->request->method, x->request->path, &x->match);
+    if (x->found == ROUTE_FOUND && cors_is_preflight(x->env->cors_origins, x->request)) {
+        x->found = ROUTE_NO_METHOD;
+        x->match.allowed = methods_at(x->env, x->request->path);
+    }
     x->route = x->found == ROUTE_FOUND ? x->match.target : NULL;
 }
 
@@ -97,12 +111,15 @@ static void on_head(void *ctx, struct request *r, struct body_plan *plan)
 
 static void allow_text(unsigned allowed, struct buf *b)
 {
+    bool first = true;
+
     if (allowed & 1u << METHOD_GET) allowed |= 1u << METHOD_HEAD;
     allowed |= 1u << METHOD_OPTIONS;
     allowed &= ~(1u << METHOD_CONNECT | 1u << METHOD_TRACE);
     for (int m = 0; m < METHOD_COUNT; m++) {
         if (!(allowed & 1u << m)) continue;
-        if (b->n > 0) BUF_ADD(b, ", ");
+        if (!first) BUF_ADD(b, ", ");
+        first = false;
         buf_add_slice(b, method_name((enum method)m));
     }
 }
@@ -328,7 +345,7 @@ static bool is_private(const struct request *r)
     return x == NULL || x->route == NULL || !x->route->is_public;
 }
 
-static void add_headers(void *ctx, const struct request *r, struct buf *head)
+static void add_headers(void *ctx, const struct request *r, int status, struct buf *head)
 {
     struct script_env *env = ctx;
     const struct exchange *x = r == NULL ? NULL : r->owner;
@@ -344,7 +361,12 @@ static void add_headers(void *ctx, const struct request *r, struct buf *head)
     buf_addf(head, "X-Omade-Failed-Before: %d\r\n", failed_before);
 #endif
     cors_headers(env->cors_origins, r, head);
-    if (is_private(r)) BUF_ADD(head, "Cache-Control: no-store\r\n");
+    if (status >= 400 || is_private(r)) BUF_ADD(head, "Cache-Control: no-store\r\n");
+    if (x != NULL && x->route != NULL && r->method == METHOD_OPTIONS) {
+        BUF_ADD(head, "Allow: ");
+        allow_text(methods_at(env, r->path), head);
+        BUF_ADD(head, "\r\n");
+    }
     if (env->answer_headers.n > 0) buf_add_slice(head, buf_slice(&env->answer_headers));
     if (x != NULL && x->headers.n > 0) buf_add_slice(head, x->headers);
 }

@@ -115,6 +115,11 @@ static void push_lower(lua_State *L, struct slice name)
     luaL_pushresultsize(&b, name.n);
 }
 
+static bool is_cookie(struct slice name)
+{
+    return slice_equal_fold(name, SLICE("Cookie"));
+}
+
 /* Names in lower case; of repeated ones, the values joined by ", " (RFC 9110, 5.3). */
 static void make_headers(lua_State *L, struct exchange *x)
 {
@@ -128,7 +133,7 @@ static void make_headers(lua_State *L, struct exchange *x)
             lua_pop(L, 1);
             push_slice(L, h->value);
         } else {
-            lua_pushliteral(L, ", ");
+            lua_pushstring(L, is_cookie(h->name) ? "; " : ", ");
             push_slice(L, h->value);
             lua_concat(L, 3);
         }
@@ -136,16 +141,31 @@ static void make_headers(lua_State *L, struct exchange *x)
     }
 }
 
-static void make_cookies(lua_State *L, struct exchange *x)
+/* Of a name that comes twice the first counts: it has the longer path (RFC 6265, 5.4). */
+static void add_cookies(lua_State *L, struct slice rest)
 {
-    struct slice rest = request_header(x->request, SLICE("Cookie")), key, value;
+    struct slice key, value;
 
-    lua_newtable(L);
-    while (rest.p != NULL && cookie_next(&rest, &key, &value) == 1) {
+    while (cookie_next(&rest, &key, &value) == 1) {
         push_slice(L, key);
+        lua_pushvalue(L, -1);
+        if (lua_rawget(L, -3) != LUA_TNIL) {
+            lua_pop(L, 2);
+            continue;
+        }
+        lua_pop(L, 1);
         push_slice(L, value);
         lua_rawset(L, -3);
     }
+}
+
+static void make_cookies(lua_State *L, struct exchange *x)
+{
+    const struct request *r = x->request;
+
+    lua_newtable(L);
+    for (size_t i = 0; i < r->header_count; i++)
+        if (is_cookie(r->headers[i].name)) add_cookies(L, r->headers[i].value);
 }
 
 /* ---- the body ------------------------------------------------------------------------ */

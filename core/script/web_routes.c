@@ -39,7 +39,8 @@ static unsigned methods_of(lua_State *L, const char *method)
 {
     enum method m;
 
-    if (strcmp(method, "ANY") == 0) return (1u << METHOD_COUNT) - 1;
+    if (strcmp(method, "ANY") == 0)
+        return ((1u << METHOD_COUNT) - 1) & ~(1u << METHOD_TRACE | 1u << METHOD_CONNECT);
     m = method_of(slice_of(method));
     if (m == METHOD_UNKNOWN) luaL_error(L, "unknown method '%s'", method);
     return 1u << m;

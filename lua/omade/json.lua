@@ -22,6 +22,8 @@
 ---Writes a value.  Raises, naming the place, for functions, NaN, text that is not UTF-8,
 ---tables with both list and object keys, more than 100 levels or 16 MiB.
 ---@field encode fun(value: any): string
+---Any bytes as text that JSON can hold: U+FFFD stands for what is not UTF-8.
+---@field text fun(bytes: string): string
 ---Marks a table as a list, so that an empty one is [] and not {}.  Without a table: a new one.
 ---@field array fun(list?: table): table
 ---Marks a table as an object.  Without a table: a new one.

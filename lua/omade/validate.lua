@@ -345,7 +345,9 @@ function v.check(field, value, from_text, path, faults)
     if field.default ~= nil then return field.default end
     if value == json.null and field.nullable then return json.null end
     if value == json.null and field.not_null then fault(faults, path, field, "must not be null") end
-    if not field.optional then fault(faults, path, field, "is required") end
+    if not field.optional then
+      fault(faults, path, field, path == "" and "must be an object" or "is required")
+    end
     return nil
   end
   if field.is_shape then return check_fields(field, value, from_text, path, faults) end

@@ -1,5 +1,6 @@
 -- HTTP from outside: grammar, limits, bodies, pipelining, streams.
 -- serve: --workers 1
+-- env: CORS_ORIGINS=https://a.example
 -- env: HTTP_HEAD_TIMEOUT=1500
 -- env: HTTP_IDLE_TIMEOUT=2000
 
@@ -191,6 +192,45 @@ return {
     c:send "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"
     check.status(c:answer "OPTIONS", 204)
     c:close()
+  end },
+
+  { "OPTIONS: Allow, also of a route for any method; preflights are the engine's", function()
+    local all = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+    check.equal(check.status(client.request("OPTIONS", "/echo/x"), 200).headers.allow, all)
+    check.equal(check.status(client.request("TRACE", "/echo/x"), 405).headers.allow, all)
+    check.equal(check.status(client.request("OPTIONS", "/big"), 204).headers.allow, "GET, HEAD, OPTIONS")
+    check.equal(check.status(client.request("PUT", "/big"), 405).headers.allow, "GET, HEAD, OPTIONS")
+    for path, methods in pairs { ["/echo/x"] = all, ["/form"] = "POST, OPTIONS" } do
+      local answer = client.request("OPTIONS", path, {
+        headers = { Origin = "https://a.example", ["Access-Control-Request-Method"] = "PUT" } })
+      check.equal(check.status(answer, 204).headers["access-control-allow-methods"], methods)
+      check.equal(answer.headers["access-control-allow-origin"], "https://a.example")
+      answer = client.request("OPTIONS", path, {
+        headers = { Origin = "https://b.example", ["Access-Control-Request-Method"] = "PUT" } })
+      check.equal(answer.headers["access-control-allow-methods"], nil)
+      check.equal(answer.headers["access-control-allow-origin"], nil)
+    end
+  end },
+
+  { "cookies and repeated headers", function()
+    local c = client.connect()
+    c:send "GET /cookies HTTP/1.1\r\nHost: a\r\nCookie: a=1; b=\"x y\"\r\nX-A: 1\r\ncookie: c=3; a=2\r\nx-a: 2\r\n\r\n"
+    local data = check.status(c:answer "GET", 200).json().data
+    check.same(data.cookies, { a = "1", b = "x y", c = "3" })
+    check.equal(data.headers.cookie, 'a=1; b="x y"; c=3; a=2')
+    check.equal(data.headers["x-a"], "1, 2")
+    c:close()
+  end },
+
+  { "failures are not for caches, nor does a type come twice", function()
+    check.equal(client.get("/files/a.css").headers["cache-control"], nil)
+    check.equal(client.get("/files/none.css").headers["cache-control"], "no-store")
+    check.equal(client.get("/typed").headers["content-type"], "application/problem+json")
+  end },
+
+  { "null is no object", function()
+    local answer = client.post("/form", { body = "null", headers = { ["Content-Type"] = "application/json" } })
+    check.equal(check.status(answer, 400, "VALIDATION_ERROR").json().error, "The body must be an object")
   end },
 
   { "a half-closed client gets its answer", function()

@@ -6,7 +6,7 @@
 #
 # TEST_DATABASE_URL (the owner), TEST_APP_DATABASE_URL and TEST_REDIS_URL name the servers;
 # `./omade test` sets them.  Lines "-- serve: OPTIONS" and "-- env: NAME=VALUE" at the top of
-# the file change how the server is started.
+# the file change how the server is started, "-- app: FOLDER" says what it serves.
 set -euo pipefail
 ulimit -n "$(ulimit -Hn)"
 export PGOPTIONS='-c client_min_messages=warning'
@@ -86,6 +86,8 @@ fi
 
 app=$home/lua/bakery mode=serve
 [[ ! -d $here/apps/$name ]] || app=$here/apps/$name
+declared=$(sed -n 's/^-- app: //p' "$file")
+[[ -z $declared ]] || app=$home/$declared
 if [[ " ${options[*]} " == *" dev "* ]]; then
   mode=dev
   cp -r "$app" "$work/app"                   # tests edit it

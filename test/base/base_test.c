@@ -169,6 +169,15 @@ static void utf8_is_what_the_rfc_says(void **state)
         assert_int_equal(utf8_valid(cases[i].text, strlen(cases[i].text)),
                          cases[i].valid);
     assert_int_equal(utf8_length("a\xc3\xa4\xf0\x9f\x8d\xb0", 7), 3);
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct buf out = { 0 };
+
+        utf8_repair(&out, slice_of(cases[i].text));
+        assert_true(utf8_valid(out.p, out.n));
+        assert_int_equal(slice_equal(buf_slice(&out), slice_of(cases[i].text)),
+                         utf8_valid(cases[i].text, strlen(cases[i].text)));
+        buf_free(&out);
+    }
 }
 
 static void json_strings_are_escaped(void **state)

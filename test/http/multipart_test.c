@@ -67,6 +67,8 @@ static const struct {
     { SLICE("--XyZ--"), 0, "" },
     { SLICE("--XyZ\r\n" NAME("a") "\r\n1" END), 1, "a,-,-,1|" },
     { SLICE("--XyZ\r\n" NAME("a") "\r\n" END), 1, "a,-,-,|" },
+    { SLICE("--XyZ \t\r\n" NAME("a") "\r\n1" END), 1, "a,-,-,1|" },
+    { SLICE("--XyZ x\r\n" NAME("a") "\r\n1" END), -1, "" },
     { SLICE("--XyZ\r\n" NAME("") "\r\n1" END), 1, ",-,-,1|" },
     { SLICE("--XyZ\r\n" NAME("a") "\r\n1\r\n--XyZ\r\n" NAME("b") "\r\n2\r\n" END), 2,
       "a,-,-,1|b,-,-,2\r\n|" },

@@ -31,6 +31,31 @@ static void expect_refusal(struct client *c, int status, const char *code)
     hang_up(c);
 }
 
+/* A HEAD is refused without a body, whatever is wrong with it. */
+static void head_is_refused_without_body(void **state)
+{
+    static char longest[9000];
+    const char *requests[] = { "HEAD / HTTP/1.9\r\n\r\n", "HEAD /  HTTP/1.1\r\n\r\n",
+                               "HEAD / HTTP/1.1\r\n\r\n", longest };
+    const int statuses[] = { 505, 400, 400, 414 };
+
+    (void)state;
+    memset(longest, 'a', sizeof longest - 1);
+    memcpy(longest, "HEAD /", 6);
+    start(usual_settings());
+    for (size_t i = 0; i < COUNT_OF(requests); i++) {
+        struct client c = dial();
+
+        say(&c, requests[i]);
+        struct heard *h = hear_to(&c, true);
+        assert_int_equal(h->status, statuses[i]);
+        assert_non_null(header_of(h, "\nContent-Length"));
+        expect_end(&c);
+        hang_up(&c);
+    }
+    stop();
+}
+
 static void limits(void **state)
 {
     static char head[80000];
@@ -619,6 +644,7 @@ static void no_server_without_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(head_is_refused_without_body),
         cmocka_unit_test(limits),
         cmocka_unit_test(refused_upload_is_told),
         cmocka_unit_test(nothing_after_an_error),

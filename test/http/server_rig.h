@@ -276,9 +276,11 @@ static inline void app_error(void *ctx, int status, const char *code, const char
     buf_addf(body, "{\"code\":\"%s\",\"status\":%d}", code, status);
 }
 
-static inline void app_headers(void *ctx, const struct request *r, struct buf *head)
+static inline void app_headers(void *ctx, const struct request *r, int status,
+                               struct buf *head)
 {
     assert_ptr_equal(ctx, &rig);
+    assert_in_range(status, 200, 599);
     BUF_ADD(head, "X-Request-Id: ");
     buf_add_text(head, r->id);
     BUF_ADD(head, "\r\n");

@@ -490,6 +490,8 @@ static const char *const truths[] = {
     "rawequal(json.array(t), t) and json.array(json.array(t)) == t",
     "json.is_array(json.array()) and not json.is_array(json.object()) and not json.is_array(1)",
     "not json.is_array({ 1 }) and not json.is_array()",
+    "json.text('a\\u{e9}\\0') == 'a\\u{e9}\\0' and json.text('') == ''",
+    "json.text('a\\xffb\\xc3') == 'a\\u{fffd}b\\u{fffd}'",
     "not pcall(json.array, json.object {}) and not pcall(json.array, 1)",
     "not pcall(json.array, setmetatable({}, {}))",
     "not pcall(setmetatable, json.array {}, {})",

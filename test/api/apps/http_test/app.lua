@@ -47,6 +47,12 @@ local function headers()
                                    cookies = { web.cookie("a", "b"), web.cookie("c", "d") } })
 end
 
+local function cookies(req) return { cookies = req.cookies, headers = req.headers } end
+
+local function typed()
+  return web.json({}, { headers = { ["Content-Type"] = "application/problem+json" } })
+end
+
 local function split() return web.json({}, { headers = { ["X-Bad"] = "a\r\nX-Evil: 1" } }) end
 local function big() return { text = ("0123456789"):rep(20000) } end
 local function slow() sleep(0.2) return "slow" end
@@ -61,6 +67,8 @@ return {
     { "GET",  "/events",   events,    who = "anyone" },
     { "GET",  "/flood",    flood,     who = "anyone" },
     { "GET",  "/headers",  headers,   who = "anyone" },
+    { "GET",  "/cookies",  cookies,   who = "anyone" },
+    { "GET",  "/typed",    typed,     who = "anyone" },
     { "GET",  "/split",    split,     who = "anyone" },
     { "GET",  "/big",      big,       who = "anyone" },
     { "GET",  "/slow",     slow,      who = "anyone" },
