@@ -3,6 +3,7 @@
 #include <lauxlib.h>
 
 #include "base/check.h"
+#include "script/bind_commerce.h"
 #include "script/bind_core.h"
 #include "script/bind_crypto.h"
 #include "script/bind_decimal.h"
@@ -22,6 +23,7 @@
 static void open_natives(lua_State *L)
 {
     static const luaL_Reg natives[] = {
+        { "omade.core.commerce", luaopen_omade_commerce },
         { "omade.core.crypto", luaopen_omade_crypto },
         { "omade.core.db", luaopen_omade_db },
         { "omade.core.decimal", luaopen_omade_decimal },

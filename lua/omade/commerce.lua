@@ -1,0 +1,125 @@
+--- Carts, promotions and totals, in whole cents.
+--
+--   local cart = commerce.cart(redis.get(key), { user_id = id })
+--   cart:add { product_id = p.id, name = p.name, unit_price = p.price:money(), quantity = 2 }
+--   cart:touch()
+--   local totals, code = commerce.totals { cart = cart, promo = promo, tip_amount = tip }
+--
+-- A cart stays in C; its lines become tables only when asked for.  Where the answer is a
+-- decision (a full cart, a promotion that has ended) it is nil and a code; what only a
+-- mistake in a script can cause raises.
+
+---@class omade.commerce.owner
+---@field user_id? string
+---@field session_id? string of a guest
+
+---@class omade.commerce.new_line
+---@field product_id string
+---@field name string
+---@field unit_price omade.money.amount
+---@field quantity? integer 1 to 50 (1)
+---@field custom_cake? table its configuration: such a line stands alone
+---@field line_id? string a random one unless given
+
+---@class omade.commerce.line
+---@field line_id string
+---@field product_id string
+---@field name string
+---@field quantity integer
+---@field unit_price omade.money.amount
+---@field subtotal omade.money.amount
+---@field custom_cake? table
+
+---@class omade.commerce.adjusted
+---@field product_id string
+---@field line_id string
+---@field requested integer
+---@field quantity integer pieces that the line has now; 0: there was no line left
+
+---@class omade.commerce.cart
+---@operator len: integer
+---Adds pieces to the product's line, 50 at most, or makes a line.  Returns its number, or
+---nil and `CART_FULL`.
+---@field add fun(self: omade.commerce.cart, line: omade.commerce.new_line): integer?, string?
+---Sets the pieces of a line, 0 to 50 (0 removes it); nil and `NO_LINE`, or `SEVERAL` when
+---the product has several lines and no line_id is given.
+---@field set fun(self: omade.commerce.cart, product_id: string, quantity: integer, line_id?: string): true?, string?
+---Removes a line, or without line_id all lines of the product.  Returns how many.
+---@field remove fun(self: omade.commerce.cart, product_id: string, line_id?: string): integer
+---@field clear fun(self: omade.commerce.cart)
+---Adds the lines of another cart, which stays as it is: delete it in the same step.
+---Returns those that did not come over whole.
+---@field merge fun(self: omade.commerce.cart, other: omade.commerce.cart): omade.commerce.adjusted[]
+---Sets the price of line i; whether it was another.
+---@field reprice fun(self: omade.commerce.cart, i: integer, price: omade.money.amount): boolean
+---Marks a change: the next version, updated now.
+---@field touch fun(self: omade.commerce.cart): omade.commerce.cart
+---@field line fun(self: omade.commerce.cart, i: integer): omade.commerce.line
+---@field lines fun(self: omade.commerce.cart): omade.commerce.line[]
+---Pieces in all, or of one product.
+---@field count fun(self: omade.commerce.cart, product_id?: string): integer
+---@field total fun(self: omade.commerce.cart): omade.money.amount
+---@field version fun(self: omade.commerce.cart): integer
+---@field id fun(self: omade.commerce.cart): string
+---JSON bytes, for Redis and for answers; `members` are added to the object (answers only:
+---commerce.cart does not read them).
+---@field bytes fun(self: omade.commerce.cart, members?: table): userdata
+
+---A row of promo_codes will do, with its times in seconds.
+---@class omade.commerce.promo_row
+---@field discount_type "percent"|"fixed"
+---@field amount omade.money.amount|omade.decimal.value
+---@field valid_from number seconds since 1970, included like valid_to
+---@field valid_to number
+---@field usage_limit? integer
+---@field used_count? integer
+---@field per_user_limit? integer
+---@field used_by_user? integer
+---@field minimum_order? omade.money.amount|omade.decimal.value
+
+---@class omade.commerce.promo
+---What it takes off a subtotal, or nil and the contract's code: `PROMO_INVALID`,
+---`PROMO_NOT_STARTED`, `PROMO_EXPIRED`, `PROMO_EXHAUSTED`, `PROMO_ALREADY_USED`,
+---`PROMO_MINIMUM`.
+---@field discount fun(self: omade.commerce.promo, subtotal: omade.money.amount, now?: number): omade.money.amount?, string?
+
+---Amounts may be decimals, too.
+---@class omade.commerce.order
+---@field cart? omade.commerce.cart
+---@field lines? {unit_price: omade.money.amount, quantity: integer}[] instead of a cart
+---@field promo? omade.commerce.promo
+---@field now? number seconds, for the promotion
+---@field redeem_points? integer
+---@field points_available? integer
+---@field hundred_points? omade.money.amount what 100 points pay (1.00)
+---@field fulfilment? "pickup"|"delivery" pickup unless given
+---@field delivery_fee? omade.money.amount
+---@field free_from? omade.money.amount goods after the discount that are delivered free
+---@field tip_amount? omade.money.amount
+---@field tax_rate? omade.percent of goods after the discount: "7.25"
+
+---Named as the columns and fields of an order are.
+---@class omade.commerce.totals
+---@field subtotal omade.money.amount
+---@field discount_amount omade.money.amount
+---@field points_redeemed integer
+---@field points_amount omade.money.amount
+---@field delivery_fee omade.money.amount
+---@field tip_amount omade.money.amount
+---@field tax_amount omade.money.amount
+---@field total_amount omade.money.amount
+---@field lines {subtotal: omade.money.amount, discount_amount: omade.money.amount}[]
+
+---@class omade.commerce
+---The cart of these bytes, or nil when they are none, or somebody else's; without bytes
+---(nil) a new one for the owner.
+---@field cart fun(bytes: string|userdata|nil, owner?: omade.commerce.owner): omade.commerce.cart?
+---@field promo fun(row: omade.commerce.promo_row): omade.commerce.promo
+---What an order costs, or nil and a code of the promotion, `INSUFFICIENT_POINTS` or
+---`TOTAL_TOO_LARGE`.
+---@field totals fun(order: omade.commerce.order): omade.commerce.totals?, string?
+---Points that an order earns by its row: total_amount, tip_amount, delivery_fee,
+---tax_amount, refunded_amount.
+---@field points_earned fun(order: table): integer
+
+return require "omade.core.commerce"
