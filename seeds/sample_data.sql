@@ -7,7 +7,7 @@
 --
 -- Ids: 00000000-... users, 10000000-... products, 20000000-... orders, 30000000-... slots
 -- (with date and hour), 40000000-... reviews, 50000000-... order lines (with order and
--- line), 60000000-... cakes, 70000000-... loyalty accounts.
+-- line), 60000000-... cakes, 80000000-... refunds.
 
 
 -- ---- people -------------------------------------------------------------------------
@@ -149,6 +149,12 @@ VALUES
     ('SAVE5', 'fixed', 5.00, now() - interval '30 days', now() + interval '6 months', 500)
 ON CONFLICT DO NOTHING;
 
+INSERT INTO promo_codes (code, discount_type, amount, valid_from, valid_to, per_user_limit,
+    minimum_order)
+VALUES
+    ('BIRTHDAY20', 'percent', 20.00, now() - interval '30 days', now() + interval '1 year', 1, 30.00)
+ON CONFLICT DO NOTHING;
+
 
 -- ---- delivery slots -----------------------------------------------------------------
 
@@ -176,6 +182,9 @@ ON CONFLICT DO NOTHING;
 -- day: how many days ago it was placed; slot_day, slot_hour: the delivery slot, none for
 -- pickup; refund: given back of a delivered order; lines: product number and quantity.
 -- Lines come in with their order, never later, so that a second run changes nothing.
+-- The last three are of guests.  Numbers up to 100 are theirs.
+SELECT setval('order_number_seq', 100) FROM order_number_seq WHERE last_value < 100;
+
 WITH plan (n, buyer, day, clock, status, payment_status, slot_day, slot_hour, refund, lines) AS (
     VALUES
         ( 1,  1, 58, '08:27', 'delivered', 'paid',     NULL, NULL,  NULL, '{"9": 2, "17": 6}'),
@@ -238,10 +247,43 @@ WITH plan (n, buyer, day, clock, status, payment_status, slot_day, slot_hour, re
         (58, 10,  0, '16:20', 'pending',   'pending',  NULL, NULL,  NULL, '{"1": 1, "16": 6}'),
         (59, 16,  0, '16:48', 'confirmed', 'paid',        1,   11,  NULL, '{"18": 3}'),
         (60, 16,  0, '16:56', 'pending',   'pending',  NULL, NULL,  NULL, '{"13": 2, "16": 2, "19": 6}'),
-        (61, 14,  0, '17:12', 'pending',   'failed',      4,   14,  NULL, '{"4": 1, "22": 1}')
+        (61, 14,  0, '17:12', 'pending',   'failed',      4,   14,  NULL, '{"4": 1, "22": 1}'),
+        (62, NULL, 7, '12:30', 'delivered', 'paid',    NULL, NULL,  NULL, '{"16": 1, "21": 2}'),
+        (63, NULL, 2, '11:10', 'delivered', 'paid',      -1,   11,  NULL, '{"1": 1, "2": 1}'),
+        (64, NULL, 0, '09:15', 'ready',    'pending',  NULL, NULL,  NULL, '{"23": 2, "26": 1}')
+), extra (n, promo, points, tip, notes) AS (
+    VALUES
+        (20, NULL,        100, 0.00, NULL),
+        (24, 'WELCOME10',   0, 2.00, NULL),
+        (30, 'SAVE5',       0, 0.00, NULL),
+        (35, NULL,          0, 3.50, 'Please ring twice'),
+        (36, 'SAVE5',       0, 0.00, NULL),
+        (41, 'WELCOME10',   0, 0.00, NULL),
+        (43, NULL,        100, 0.00, 'For a party: not sliced, please'),
+        (45, 'WELCOME10',   0, 5.00, NULL),
+        (49, NULL,          0, 1.00, NULL),
+        (56, 'WELCOME10',  50, 0.00, NULL),
+        (63, 'WELCOME10',   0, 0.00, NULL)
+), guest (n, name, email, phone) AS (
+    VALUES
+        (62, 'Ben Foster', 'ben.foster@example.com', NULL),
+        (63, 'Nadia Haddad', 'nadia.haddad@example.com', '+1234567920'),
+        (64, 'Pedro Alves', NULL, '+1234567921')
+), street (k, line1, line2, city, postal_code) AS (
+    VALUES
+        (0, '12 Mill Lane', NULL, 'Springfield', '10115'),
+        (1, '48 Harbour Street', 'Flat 3', 'Springfield', '10117'),
+        (2, '7 Orchard Close', NULL, 'Springfield', '10119'),
+        (3, '153 Station Road', '2nd floor', 'Springfield', '10178'),
+        (4, '21 Church Row', NULL, 'Springfield', '10179')
 ), moment AS (
     SELECT
         plan.*,
+        CASE WHEN slot_day IS NULL THEN 'pickup' ELSE 'delivery' END AS fulfilment,
+        CASE WHEN payment_status = 'failed' OR n % 3 = 0 THEN 'online'
+             WHEN slot_day IS NOT NULL AND n % 3 = 1 THEN 'card_on_delivery'
+             WHEN payment_status = 'paid' AND status NOT IN ('delivered', 'refunded') THEN 'bank_transfer'
+             ELSE 'cash' END AS payment_method,
         ('20000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid AS id,
         LEAST((today - day + clock::time) AT TIME ZONE shop_timezone(),
               now() - interval '10 minutes') AS created_at,
@@ -254,50 +296,161 @@ WITH plan (n, buyer, day, clock, status, payment_status, slot_day, slot_hour, re
     SELECT
         m.id AS order_id, m.n,
         row_number() OVER (PARTITION BY m.n ORDER BY p.id) AS line_no,
-        p.id AS product_id,
+        p.id AS product_id, p.name,
         wanted.value::integer AS quantity,
-        p.price
+        p.price,
+        wanted.value::integer * p.price AS subtotal,
+        sum(wanted.value::integer * p.price) OVER (PARTITION BY m.n ORDER BY p.id) AS so_far
     FROM moment m
     CROSS JOIN LATERAL jsonb_each_text(m.lines::jsonb) AS wanted
     JOIN products p
       ON p.id = ('10000000-0000-0000-0000-' || lpad(wanted.key, 12, '0'))::uuid
+), price AS (
+    SELECT
+        sums.n, sums.subtotal, c.id AS promo_code_id, c.code,
+        COALESCE(CASE c.discount_type WHEN 'percent' THEN round(sums.subtotal * c.amount / 100, 2)
+                                      WHEN 'fixed' THEN LEAST(c.amount, sums.subtotal) END, 0) AS discount,
+        COALESCE(e.points, 0) AS points,
+        COALESCE(e.tip, 0) AS tip,
+        e.notes
+    FROM (SELECT n, sum(subtotal) AS subtotal FROM line GROUP BY n) AS sums
+    LEFT JOIN extra e ON e.n = sums.n
+    LEFT JOIN promo_codes c ON c.code = e.promo
+), sum AS (
+    SELECT
+        price.*,
+        CASE WHEN m.fulfilment = 'delivery' AND price.subtotal - price.discount < 50
+             THEN 5.99 ELSE 0 END AS fee
+    FROM price JOIN moment m ON m.n = price.n
 ), placed AS (
-    INSERT INTO orders (id, user_id, total_amount, refunded_amount, status, payment_status,
-        payment_reference, delivery_schedule_id, delivered_at, created_at, updated_at)
+    INSERT INTO orders (id, order_number, user_id, guest_name, guest_email, guest_phone,
+        subtotal, discount_amount, points_redeemed, points_amount, delivery_fee, tip_amount,
+        total_amount, refunded_amount, promo_code, promo_code_id, status, payment_status,
+        payment_method, payment_reference, fulfilment, delivery_schedule_id, address, pickup_at,
+        delivered_at, notes, created_at, updated_at)
     SELECT
         m.id,
+        'ORD' || to_char(m.created_at AT TIME ZONE shop_timezone(), 'YYYYMMDD') || lpad(m.n::text, 3, '0'),
         ('00000000-0000-0000-0000-' || lpad(m.buyer::text, 12, '0'))::uuid,
-        sums.total,
-        CASE m.status WHEN 'refunded' THEN sums.total ELSE COALESCE(m.refund, 0) END,
+        g.name, g.email, g.phone,
+        s.subtotal, s.discount, s.points, s.points / 100.0, s.fee, s.tip,
+        paid.total,
+        CASE m.status WHEN 'refunded' THEN paid.total ELSE COALESCE(m.refund, 0) END,
+        s.code, s.promo_code_id,
         m.status,
         m.payment_status,
+        m.payment_method,
         CASE WHEN m.payment_status IN ('paid', 'refunded')
              THEN 'demo-' || to_char(m.n, 'FM0000') END,
+        m.fulfilment,
         ('30000000-0000-0000-' || to_char(m.slot_date, 'YYYY-MMDD')
             || to_char(m.slot_hour, 'FM00') || '000000')::uuid,
+        CASE m.fulfilment WHEN 'delivery' THEN jsonb_strip_nulls(jsonb_build_object(
+            'line1', a.line1, 'line2', a.line2, 'city', a.city, 'postal_code', a.postal_code)) END,
+        CASE m.fulfilment WHEN 'pickup' THEN m.picked_up_at END,
         done.at,
+        s.notes,
         m.created_at,
         COALESCE(done.at, m.created_at)
     FROM moment m
-    CROSS JOIN LATERAL (SELECT sum(l.quantity * l.price) AS total
-                        FROM line l WHERE l.n = m.n) AS sums
+    JOIN sum s ON s.n = m.n
+    LEFT JOIN guest g ON g.n = m.n
+    JOIN street a ON a.k = COALESCE(m.buyer, m.n) % 5
+    CROSS JOIN LATERAL (SELECT s.subtotal - s.discount - s.points / 100.0 + s.fee + s.tip AS total) AS paid
     CROSS JOIN LATERAL (SELECT CASE WHEN m.status IN ('delivered', 'refunded')
                                     THEN COALESCE(m.brought_at, m.picked_up_at) END AS at) AS done
     ON CONFLICT DO NOTHING
     RETURNING id
 )
-INSERT INTO order_items (id, order_id, product_id, quantity, unit_price, subtotal)
+INSERT INTO order_items (id, order_id, line_no, product_id, product_name, quantity, unit_price,
+    subtotal, discount_amount)
 SELECT
     ('50000000-0000-0000-' || to_char(l.n, 'FM0000') || '-' || lpad(l.line_no::text, 12, '0'))::uuid,
-    l.order_id, l.product_id, l.quantity, l.price, l.quantity * l.price
+    l.order_id, l.line_no, l.product_id, l.name, l.quantity, l.price, l.subtotal,
+    -- shares of the discount: differences of running totals, rounded down to cents
+    trunc(s.discount * l.so_far / s.subtotal, 2)
+        - trunc(s.discount * (l.so_far - l.subtotal) / s.subtotal, 2)
 FROM line l
 JOIN placed ON placed.id = l.order_id
+JOIN sum s ON s.n = l.n
 ON CONFLICT DO NOTHING;
 
-INSERT INTO custom_cake_configurations (id, order_id, flavor, size, frosting, message, extra_details)
+INSERT INTO promo_redemptions (promo_code_id, order_id, user_id, guest_identity, amount,
+    created_at, returned_at)
+SELECT
+    promo_code_id, id, user_id,
+    CASE WHEN user_id IS NULL THEN COALESCE(guest_email, guest_phone) END,
+    discount_amount, created_at,
+    CASE status WHEN 'cancelled' THEN created_at + interval '20 minutes' END
+FROM orders
+WHERE id::text LIKE '20000000-0000-0000-0000-%' AND promo_code_id IS NOT NULL
+ON CONFLICT (order_id) DO NOTHING;
+
+-- How each came to its status: evenly spaced from the order to its end.
+INSERT INTO order_status_history (order_id, status, at, by_role, by_user, note)
+SELECT
+    o.id, step.status,
+    o.created_at + (o.ended_at - o.created_at) * (step.k - 1) / GREATEST(cardinality(o.steps) - 1, 1),
+    CASE WHEN step.status = 'refunded' THEN 'admin'
+         WHEN step.status <> 'pending' AND o.rider_id IS NOT NULL
+              AND step.status IN ('dispatched', 'delivered') THEN 'rider'
+         WHEN step.status <> 'pending' THEN 'staff'
+         WHEN o.user_id IS NULL THEN 'guest'
+         ELSE 'customer' END,
+    CASE WHEN step.status = 'refunded' THEN '00000000-0000-0000-0000-000000000003'::uuid
+         WHEN step.status <> 'pending' AND o.rider_id IS NOT NULL
+              AND step.status IN ('dispatched', 'delivered') THEN o.rider_id
+         WHEN step.status <> 'pending' THEN '00000000-0000-0000-0000-000000000004'::uuid
+         ELSE o.user_id END,
+    CASE step.status WHEN 'cancelled' THEN 'Changed their mind'
+                     WHEN 'refunded' THEN 'Arrived damaged' END
+FROM (
+    SELECT
+        orders.id, orders.user_id, orders.created_at, d.rider_id,
+        COALESCE(delivered_at, LEAST(orders.created_at + interval '90 minutes', now())) AS ended_at,
+        CASE orders.status
+            WHEN 'pending' THEN ARRAY['pending']
+            WHEN 'cancelled' THEN ARRAY['pending', 'cancelled']
+            WHEN 'confirmed' THEN ARRAY['pending', 'confirmed']
+            WHEN 'preparing' THEN ARRAY['pending', 'confirmed', 'preparing']
+            WHEN 'ready' THEN ARRAY['pending', 'confirmed', 'preparing', 'ready']
+            WHEN 'dispatched' THEN ARRAY['pending', 'confirmed', 'preparing', 'dispatched']
+            ELSE ARRAY['pending', 'confirmed', 'preparing',
+                       CASE fulfilment WHEN 'pickup' THEN 'ready' ELSE 'dispatched' END, 'delivered']
+                 || CASE orders.status WHEN 'refunded' THEN ARRAY['refunded'] ELSE '{}' END
+        END AS steps
+    FROM orders LEFT JOIN delivery_schedules d ON d.id = orders.delivery_schedule_id
+    WHERE orders.id::text LIKE '20000000-0000-0000-0000-%'
+) AS o
+CROSS JOIN LATERAL unnest(o.steps) WITH ORDINALITY AS step(status, k)
+WHERE NOT EXISTS (SELECT FROM order_status_history h WHERE h.order_id = o.id)
+ORDER BY o.id, step.k;
+
+INSERT INTO payments (provider, event_id, type, order_id, amount, currency, reference, raw,
+    occurred_at, created_at)
+SELECT
+    'generic', 'demo-' || right(id::text, 4),
+    CASE payment_status WHEN 'failed' THEN 'payment.failed' ELSE 'payment.succeeded' END,
+    id, total_amount, 'EUR', payment_reference, '{"demo": true}',
+    created_at + interval '3 minutes', created_at + interval '3 minutes'
+FROM orders
+WHERE id::text LIKE '20000000-0000-0000-0000-%' AND payment_method = 'online'
+  AND payment_status <> 'pending'
+ON CONFLICT (provider, event_id) DO NOTHING;
+
+INSERT INTO refunds (id, order_id, amount, reason, by_user, created_at)
+SELECT
+    ('80000000' || right(id::text, 28))::uuid, id, refunded_amount, 'Arrived damaged',
+    '00000000-0000-0000-0000-000000000003', delivered_at + interval '1 hour'
+FROM orders o
+WHERE id::text LIKE '20000000-0000-0000-0000-%' AND refunded_amount > 0
+  AND NOT EXISTS (SELECT FROM refunds r WHERE r.order_id = o.id);
+
+INSERT INTO custom_cake_configurations (id, order_id, order_item_id, unit_price, flavor, size,
+    frosting, message, extra_details)
 SELECT
     ('60000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid,
-    ('20000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid,
+    line.order_id, line.id, line.unit_price,
     flavor, size, frosting, message, extra_details::jsonb
 FROM (VALUES
     ( 3, 'red_velvet', 'medium_8', 'cream_cheese', 'Happy 40th, Sam!',
@@ -315,8 +468,11 @@ FROM (VALUES
     (55, 'chocolate', 'medium_8', 'buttercream', 'Welcome home',
      '{"layers": 1, "decorations": [{"id": "custom_writing", "quantity": 1}], "dietary": ["gluten_free"]}')
 ) AS cake (n, flavor, size, frosting, message, extra_details)
-WHERE EXISTS (SELECT FROM orders
-              WHERE id = ('20000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid)
+CROSS JOIN LATERAL (
+    SELECT i.order_id, i.id, i.unit_price
+    FROM order_items i JOIN products p ON p.id = i.product_id AND p.is_customizable
+    WHERE i.order_id = ('20000000-0000-0000-0000-' || lpad(n::text, 12, '0'))::uuid
+    ORDER BY i.line_no LIMIT 1) AS line
 ON CONFLICT DO NOTHING;
 
 
@@ -370,13 +526,44 @@ ON CONFLICT DO NOTHING;
 
 -- ---- loyalty ------------------------------------------------------------------------
 
--- A point for each whole 1.00 of what was delivered and kept.
-INSERT INTO loyalty_points (id, user_id, points)
-SELECT
-    ('70000000-0000-0000-0000-' || right(u.id::text, 12))::uuid,
-    u.id,
-    COALESCE((SELECT sum(floor(o.total_amount - o.refunded_amount))
-              FROM orders o WHERE o.user_id = u.id AND o.status = 'delivered'), 0)
-FROM users u
-WHERE u.id::text LIKE '00000000-0000-0000-0000-%'
+-- The accounts come with their users, the balances with the ledger: a point for each whole
+-- 1.00 of the goods that were delivered and paid, less what was given back.
+INSERT INTO loyalty_ledger (user_id, points, reason, order_id, refund_id, created_at)
+SELECT user_id, points, reason, order_id, refund_id, at
+FROM (
+    SELECT user_id, -points_redeemed AS points, 'redeemed' AS reason, id AS order_id,
+           NULL::uuid AS refund_id, created_at AS at
+    FROM orders
+    UNION ALL
+    SELECT user_id, points_redeemed, 'returned', id, NULL, created_at + interval '20 minutes'
+    FROM orders WHERE status = 'cancelled'
+    UNION ALL
+    SELECT user_id, floor(total_amount - delivery_fee - tip_amount - tax_amount)::integer, 'earned',
+           id, NULL, delivered_at
+    FROM orders WHERE status IN ('delivered', 'refunded')
+    UNION ALL
+    SELECT o.user_id,
+           floor(GREATEST(o.total_amount - o.delivery_fee - o.tip_amount - o.tax_amount - r.amount, 0))::integer
+           - floor(o.total_amount - o.delivery_fee - o.tip_amount - o.tax_amount)::integer,
+           'clawed_back', o.id, r.id, r.created_at
+    FROM orders o JOIN refunds r ON r.order_id = o.id
+) AS entry
+WHERE order_id::text LIKE '20000000-0000-0000-0000-%' AND points <> 0
+  AND user_id IS NOT NULL
+  AND NOT EXISTS (SELECT FROM loyalty_ledger l WHERE l.user_id = entry.user_id)
+ORDER BY at, order_id;
+
+
+-- ---- newsletter, social sign-in -----------------------------------------------------
+
+INSERT INTO newsletter_subscribers (email, subscribed_at, unsubscribed_at) VALUES
+    ('john@example.com', now() - interval '200 days', NULL),
+    ('emily.carter@example.com', now() - interval '150 days', NULL),
+    ('ben.foster@example.com', now() - interval '7 days', NULL),
+    ('liam.obrien@example.com', now() - interval '90 days', now() - interval '20 days')
+ON CONFLICT DO NOTHING;
+
+INSERT INTO user_identities (user_id, provider, subject, email)
+SELECT id, 'google', 'demo-google-0018', email FROM users
+WHERE id = '00000000-0000-0000-0000-000000000018'
 ON CONFLICT DO NOTHING;

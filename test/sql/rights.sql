@@ -21,12 +21,24 @@ INSERT INTO wanted VALUES
     ('users', 'SELECT INSERT', NULL),
     ('products', 'SELECT INSERT UPDATE DELETE', 'SELECT'),
     ('product_ratings', 'SELECT', 'SELECT'),
-    ('promo_codes', 'SELECT INSERT UPDATE DELETE', 'SELECT'),
-    ('delivery_schedules', 'SELECT INSERT UPDATE DELETE', 'SELECT'),
-    ('orders', 'SELECT INSERT', 'SELECT'),
+    ('promo_codes', 'SELECT INSERT DELETE', 'SELECT'),
+    ('promo_redemptions', 'SELECT INSERT', 'SELECT'),
+    ('delivery_schedules', 'SELECT INSERT DELETE', 'SELECT'),
+    ('orders', 'SELECT INSERT', NULL),
     ('order_items', 'SELECT INSERT', 'SELECT'),
+    ('order_status_history', 'SELECT INSERT', 'SELECT'),
+    ('payments', 'SELECT INSERT', NULL),
+    ('refunds', 'SELECT INSERT', 'SELECT'),
     ('reviews', 'SELECT INSERT DELETE', 'SELECT'),
-    ('loyalty_points', 'SELECT INSERT', 'SELECT'),
+    ('loyalty_points', 'SELECT', 'SELECT'),
+    ('loyalty_ledger', 'SELECT INSERT', 'SELECT'),
+    ('user_identities', 'SELECT INSERT DELETE', 'SELECT'),
+    ('password_resets', 'SELECT INSERT DELETE', NULL),
+    ('outbox', 'SELECT INSERT DELETE', NULL),
+    ('idempotency_keys', 'SELECT INSERT DELETE', NULL),
+    ('audit_log', 'SELECT INSERT', 'SELECT'),
+    ('newsletter_subscribers', 'SELECT INSERT DELETE', NULL),
+    ('uploads', 'SELECT INSERT', 'SELECT'),
     ('custom_cake_configurations', 'SELECT INSERT', 'SELECT'),
     ('public_profiles', 'SELECT', 'SELECT');
 INSERT INTO wanted
@@ -40,17 +52,33 @@ SELECT t.same(t.held('app_user', relation::regclass), app, 'app_user on ' || rel
        t.same(t.held('readonly_user', relation::regclass), reports, 'readonly_user on ' || relation)
   FROM wanted;
 
-SELECT t.same(t.columns('app_user', 'orders', 'UPDATE'),
-    'delivered_at delivery_schedule_id payment_reference payment_status refunded_amount status',
-    'columns of orders that app_user updates');
-SELECT t.same(t.columns('app_user', 'users', 'UPDATE'),
-    'avatar_url email name password_hash phone role social_provider', 'of users');
-SELECT t.same(t.columns('app_user', 'reviews', 'UPDATE'), 'comment rating', 'of reviews');
-SELECT t.same(t.columns('app_user', 'loyalty_points', 'UPDATE'), 'points', 'of loyalty_points');
-SELECT t.same(t.columns('app_user', 'order_items', 'UPDATE'), NULL, 'of order_items: none');
-SELECT t.same(t.columns('readonly_user', 'users', 'SELECT'),
-    'avatar_url created_at email id name phone role social_provider updated_at',
-    'readonly_user reads all of users but the hash');
+SELECT t.same(t.columns('app_user', relation::regclass, 'UPDATE'), wanted,
+              'app_user updates of ' || relation || ': ' || COALESCE(wanted, 'nothing'))
+  FROM (VALUES
+    ('orders', 'address delivered_at delivery_schedule_id notes payment_reference payment_status pickup_at '
+        'refunded_amount status'),
+    ('users', 'avatar_url deleted_at email invited_at name password_hash phone role session_epoch social_provider'),
+    ('reviews', 'comment rating'),
+    ('promo_codes', 'amount code discount_type minimum_order per_user_limit usage_limit valid_from valid_to'),
+    ('promo_redemptions', 'returned_at'),
+    ('delivery_schedules', 'capacity delivery_date delivery_time rider_id status'),
+    ('password_resets', 'used_at'),
+    ('outbox', 'attempts available_at failed_at last_error sent_at'),
+    ('newsletter_subscribers', 'subscribed_at unsubscribed_at'),
+    ('loyalty_points', NULL), ('loyalty_ledger', NULL), ('order_items', NULL), ('order_status_history', NULL),
+    ('custom_cake_configurations', NULL), ('payments', NULL), ('refunds', NULL), ('user_identities', NULL),
+    ('idempotency_keys', NULL), ('audit_log', NULL), ('uploads', NULL), ('product_ratings', NULL))
+    AS v(relation, wanted);
+
+-- What readonly_user does not read: hashes, tokens, and what may hold them.
+SELECT t.same(string_agg(format('%s.%s', attrelid::regclass, attname), ' ' ORDER BY attrelid::regclass::text, attname),
+    'idempotency_keys.body idempotency_keys.created_at idempotency_keys.expires_at idempotency_keys.key '
+    'idempotency_keys.request_hash idempotency_keys.scope idempotency_keys.status newsletter_subscribers.token '
+    'orders.tracking_token outbox.last_error outbox.payload password_resets.token_sha256 payments.raw users.password_hash',
+    'all that readonly_user may not read')
+  FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
+ WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v') AND attnum > 0 AND NOT attisdropped
+   AND NOT has_column_privilege('readonly_user', attrelid, attnum, 'SELECT');
 
 -- ---- what must not work -------------------------------------------------------------
 
@@ -105,7 +133,11 @@ SELECT t.same(string_agg(proname, ' '), NULL, 'definer functions have their own 
   FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef
    AND proconfig IS DISTINCT FROM ARRAY['search_path=pg_catalog, public'];
 SELECT t.same(string_agg(proname, ' ' ORDER BY proname),
-    'add_sold app_rides calculate_order_total count_reviews count_sold_lines count_sold_order create_product_ratings',
+    'add_sold anonymise_user app_rides calculate_order_total check_rider claim_idempotency_key complete_slot '
+    'count_booked count_promo_use count_reviews count_sold_lines count_sold_order create_loyalty_points '
+    'create_product_ratings fail_delivery find_promo find_sign_in find_tracked_order free_rider_slots lock_points '
+    'lock_products lock_promo lock_slot move_stock order_has_token recount_promo_uses search_customers search_orders '
+    'slot_contacts subscribe_newsletter sum_loyalty_points unsubscribe_newsletter upload_exists',
     'and these are all of them')
   FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef;
 SELECT t.same(string_agg(p.proname, ' '), NULL, 'no function of ours is for everybody')
@@ -113,7 +145,10 @@ SELECT t.same(string_agg(p.proname, ' '), NULL, 'no function of ours is for ever
  WHERE pronamespace = 'public'::regnamespace AND proowner = 'omade_owner'::regrole
    AND EXISTS (SELECT FROM aclexplode(COALESCE(proacl, acldefault('f', proowner))) WHERE grantee = 0);
 SELECT t.same(string_agg(proname, ' ' ORDER BY proname),
-    'app_is_admin app_is_staff app_order_id app_rides app_role app_user_id search_products shop_timezone',
+    'anonymise_user app_is_admin app_is_staff app_order_id app_rides app_role app_user_id claim_idempotency_key '
+    'fail_delivery find_promo find_sign_in find_tracked_order lock_points lock_products lock_promo lock_slot '
+    'move_stock next_order_number order_has_token order_total search_customers search_orders search_products '
+    'shop_timezone slot_contacts subscribe_newsletter unsubscribe_newsletter upload_exists',
     'what app_user may call')
   FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proowner = 'omade_owner'::regrole
    AND has_function_privilege('app_user', oid, 'EXECUTE');

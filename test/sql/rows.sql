@@ -133,7 +133,10 @@ INSERT INTO attempts VALUES
     ('INSERT INTO promo_codes (code, discount_type, amount, valid_from, valid_to) VALUES (''E'', ''fixed'', 1, now(), now() + interval ''1 day'')',
      '{"nobody": "42501", "customer": "42501", "rider": "42501", "staff": "42501", "admin": "1", "system": "1", "guest": "42501", "malformed": "42501"}'),
     ('DELETE FROM promo_codes',
-     '{"nobody": "0", "customer": "0", "rider": "0", "staff": "0", "admin": "2", "system": "2", "guest": "0", "malformed": "0"}'),
+     '{"nobody": "0", "customer": "0", "rider": "0", "staff": "0", "admin": "23503", "system": "23503",
+       "guest": "0", "malformed": "0"}'),
+    ('DELETE FROM promo_codes WHERE code = ''BIRTHDAY20''',
+     '{"nobody": "0", "customer": "0", "rider": "0", "staff": "0", "admin": "1", "system": "1", "guest": "0", "malformed": "0"}'),
     ('UPDATE delivery_schedules SET status = status',
      '{"nobody": "0", "customer": "0", "rider": "0", "staff": "all", "admin": "all", "system": "all", "guest": "0", "malformed": "0"}'),
     ('INSERT INTO delivery_schedules (delivery_date, delivery_time) VALUES (''2030-01-01'', ''09:00-11:00'')',
@@ -157,9 +160,7 @@ INSERT INTO attempts VALUES
     ('DELETE FROM reviews WHERE id = ''40000000-0000-0000-0000-000000000002''',
      '{"nobody": "0", "customer": "1", "CUSTOMER 2": "0", "rider": "0", "staff": "1", "admin": "1", "system": "1", "guest": "0", "malformed": "0"}'),
     ('UPDATE loyalty_points SET points = points + 1000',
-     '{"nobody": "0", "customer": "0", "rider": "0", "staff": "0", "admin": "all", "system": "all", "guest": "0", "malformed": "0"}'),
-    ('INSERT INTO loyalty_points (user_id, points) SELECT id, 1 FROM users WHERE false UNION ALL SELECT ''00000000-0000-0000-0000-000000000001'', 1',
-     '{"nobody": "42501", "customer": "42501", "staff": "42501", "admin": "23505", "system": "23505", "guest": "42501", "malformed": "42501"}');
+     '{"nobody": "42501", "customer": "42501", "rider": "42501", "staff": "42501", "admin": "42501", "system": "42501", "guest": "42501", "malformed": "42501"}');
 GRANT SELECT ON attempts TO PUBLIC;
 
 CREATE FUNCTION t.check_write(name text, app_role text, user_id text, order_id text, statement text, outcome text)

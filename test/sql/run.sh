@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Tests of migrations/001 and the seeds, in SQL, on a database of their own.
+# Tests of the migrations and the seeds, in SQL, on a database of their own.
 #
 #   TEST_ADMIN_DATABASE_URL=postgresql://superuser@.../postgres test/sql/run.sh
 #
@@ -9,7 +9,7 @@ set -u
 
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-migration=$root/migrations/001_initial_setup.sql
+migrations=("$root"/migrations/[0-9]*.sql)
 seeds=$root/seeds/sample_data.sql
 admin=${TEST_ADMIN_DATABASE_URL:?a superuser\'s connection URL}
 name=omade_sql_test_$$
@@ -33,8 +33,8 @@ run_psql() { psql -XqAt -F $'\n' -v ON_ERROR_STOP=1 "$@"; }
 admin_psql() { run_psql -d "$admin" "$@"; }
 db_psql() { run_psql -d "$(url_of "$name")" "$@"; }
 owner_psql() { PGOPTIONS="-c role=omade_owner" db_psql "$@"; }
-up_part() { sed '/^-- down$/,$d' "$migration"; }
-down_part() { sed '1,/^-- down$/d' "$migration"; }
+up_part() { sed '/^-- down$/,$d' "$1"; }
+down_part() { sed '1,/^-- down$/d' "$1"; }
 schema_of() { pg_dump -s -d "$(url_of "$name")" | grep -Ev '^\\(un)?restrict '; }
 data_of() { pg_dump -a --inserts -d "$(url_of "$name")" | grep -Ev '^\\(un)?restrict ' | sort; }
 
@@ -105,30 +105,49 @@ db_psql -c "ALTER SCHEMA public OWNER TO omade_owner" || exit 1
 # ---- up, down, up --------------------------------------------------------------------
 
 missing_role_is_named() {
-  up_part | sed 's/readonly_user/omade_absent/g' >"$tmp/absent.sql"
+  up_part "${migrations[0]}" | sed 's/readonly_user/omade_absent/g' >"$tmp/absent.sql"
   ! owner_psql -1 -f "$tmp/absent.sql" 2>"$tmp/absent.err" || return 1
   grep -q 'roles are missing.*CREATE ROLE omade_absent LOGIN' "$tmp/absent.err"
 }
 
-up() { up_part >"$tmp/up.sql" && owner_psql -1 -f "$tmp/up.sql"; }
-down() { down_part >"$tmp/down.sql" && owner_psql -1 -f "$tmp/down.sql"; }
+# Each file in a transaction of its own; down in the opposite order.
+up() {
+  local file
+  for file in "$@"; do
+    up_part "$file" >"$tmp/up.sql" && owner_psql -1 -f "$tmp/up.sql" || return 1
+  done
+}
+
+down() {
+  local i
+  for ((i = $#; i >= 1; i--)); do
+    down_part "${!i}" >"$tmp/down.sql" && owner_psql -1 -f "$tmp/down.sql" || return 1
+  done
+}
+
+# What a dump says but for its comments; the order of GRANTs tells nothing.
+plain() { grep -Ev '^(--.*)?$' "$1" | sort; }
 
 printf '# migration\n'
 check "a missing role is named, with what to do" missing_role_is_named
 owner_psql -c "CREATE TABLE schema_migrations (version integer)"
 owner_psql -c "CREATE EXTENSION pg_trgm"
 schema_of >"$tmp/empty"
-check "up, as the owner, who is no superuser" up
+check "001, as the owner, who is no superuser" up "${migrations[0]}"
+schema_of >"$tmp/initial"
+check "the later ones" up "${migrations[@]:1}"
 schema_of >"$tmp/first"
 check "app_user reads schema_migrations" \
   db_psql -c "SET ROLE app_user; SELECT count(*) FROM schema_migrations"
 check "app_user does not write schema_migrations" bash -c \
   "! psql -Xq -v ON_ERROR_STOP=1 -d '$(url_of "$name")' -c 'SET ROLE app_user; DELETE FROM schema_migrations'"
-check "down" down
+check "down to 001" down "${migrations[@]:1}"
+schema_of >"$tmp/after_later"
+check "leaves what 001 had made" diff <(plain "$tmp/initial") <(plain "$tmp/after_later")
+check "down" down "${migrations[0]}"
 schema_of | grep -v 'schema_migrations TO ' >"$tmp/after_down"
-check "down leaves nothing behind" diff \
-  <(grep -Ev '^(--.*)?$' "$tmp/empty") <(grep -Ev '^(--.*)?$' "$tmp/after_down")
-check "up again" up
+check "down leaves nothing behind" diff <(plain "$tmp/empty") <(plain "$tmp/after_down")
+check "up again" up "${migrations[@]}"
 schema_of >"$tmp/second"
 check "gives the same schema" diff "$tmp/first" "$tmp/second"
 

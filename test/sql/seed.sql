@@ -16,7 +16,7 @@ SELECT t.same(string_agg(format('%s|%s|%s|%s|%s|%s', name, description, price, c
 SELECT t.same(string_agg(format('%s|%s|%s|%s', code, discount_type, amount, usage_limit), ' ' ORDER BY code),
     'SAVE5|fixed|5.00|500 WELCOME10|percent|10.00|1000', 'the two promo codes'),
        t.ok(bool_and(now() BETWEEN valid_from AND valid_to), 'are valid now')
-  FROM promo_codes;
+  FROM promo_codes WHERE usage_limit IS NOT NULL;
 
 SELECT t.same(count(DISTINCT password_hash), count(*), 'every hash has its own salt') FROM users;
 SELECT t.same(count(*), 30::bigint, '30 products'), t.same(count(DISTINCT category), 6::bigint, 'in 6 categories'),
@@ -29,7 +29,7 @@ SELECT t.ok(count(*) FILTER (WHERE role = 'customer') >= 12 AND count(*) FILTER 
 SELECT t.ok(bool_and(email = lower(email)), 'e-mail addresses in lower case'),
        t.same(count(phone), count(DISTINCT phone), 'no phone number twice') FROM users;
 
-SELECT t.same(count(DISTINCT status), 7::bigint, 'orders in all states'), t.ok(count(*) >= 60, 'some sixty'),
+SELECT t.same(count(DISTINCT status), 8::bigint, 'orders in all states'), t.ok(count(*) >= 60, 'some sixty'),
        t.same(count(*) FILTER (WHERE created_at > now() OR delivered_at > now() OR delivered_at < created_at),
               0::bigint, 'none of the future, none delivered before it was placed'),
        t.same(count(*) FILTER (WHERE (delivered_at IS NOT NULL) <> (status IN ('delivered', 'refunded'))),
@@ -38,8 +38,9 @@ SELECT t.same(count(DISTINCT status), 7::bigint, 'orders in all states'), t.ok(c
               0::bigint, 'refunded ones their refund')
   FROM orders;
 SELECT t.ok(count(*) FILTER (WHERE lines = 1) >= 10 AND count(*) FILTER (WHERE lines > 2) >= 10, 'of one and of several lines'),
-       t.same(count(*) FILTER (WHERE total IS DISTINCT FROM total_amount), 0::bigint, 'whose sum is the total')
-  FROM (SELECT o.id, total_amount, count(i.id) AS lines, sum(i.quantity * i.unit_price) AS total
+       t.same(count(*) FILTER (WHERE total IS DISTINCT FROM total_amount), 0::bigint, 'that make up the total')
+  FROM (SELECT o.id, total_amount, count(i.id) AS lines, sum(i.quantity * i.unit_price)
+                 - o.discount_amount - o.points_amount + o.delivery_fee + o.tip_amount + o.tax_amount AS total
           FROM orders o LEFT JOIN order_items i ON i.order_id = o.id GROUP BY o.id) AS x;
 SELECT t.ok(min(delivery_date) < current_date AND max(delivery_date) > current_date + 7, 'slots around today'),
        t.same(count(*), count(DISTINCT (delivery_date, delivery_time)), 'none twice'),

@@ -55,7 +55,7 @@ INSERT INTO order_items (order_id, product_id, quantity, unit_price, subtotal)
 SELECT t.same(t.total(3), 20.00, 'twenty lines');
 SELECT t.same(t.order_writes() - :before, 1::bigint, 'are one write of their order');
 
-INSERT INTO orders (id, user_id, total_amount) VALUES (t.new(4), t.usr(1), 5);
+INSERT INTO orders (id, user_id, subtotal, total_amount) VALUES (t.new(4), t.usr(1), 5, 5);
 SELECT t.order_writes() AS before \gset
 INSERT INTO order_items (order_id, product_id, quantity, unit_price, subtotal)
     VALUES (t.new(4), t.product(1), 5, 1, 5);
