@@ -321,6 +321,21 @@ static void read_entry(lua_State *L, struct call *call, int at, lua_Integer i)
     read_statement(L, &call->statements[at], entry + 1, entry + count);
 }
 
+/* The entry's own deadline in seconds, as milliseconds; 0 without one. */
+static int64_t entry_timeout(lua_State *L, lua_Integer i)
+{
+    lua_Number seconds;
+
+    lua_geti(L, 1, i);
+    luaL_checktype(L, -1, LUA_TTABLE);
+    lua_getfield(L, -1, "timeout");
+    seconds = luaL_optnumber(L, -1, 0);
+    luaL_argcheck(L, lua_isnil(L, -1) || (seconds >= 0.001 && seconds <= 3600), 1,
+                  "timeout is 0.001 to 3600 seconds");
+    lua_pop(L, 2);
+    return (int64_t)(seconds * 1000);
+}
+
 static int entry_count(lua_State *L)
 {
     lua_Integer n;
@@ -368,6 +383,7 @@ static int db_all(lua_State *L)
         int prefixes = add_prefix(call, call->statements + at);
 
         for (int k = 0; k < prefixes; k++) call->shapes[at + k] = (enum shape) - 1;
+        call->ops[i].timeout_ms = entry_timeout(L, i + 1);
         read_entry(L, call, at + prefixes, i + 1);
         call->ops[i].statements = call->statements + at;
         call->ops[i].statement_count = prefixes + 1;

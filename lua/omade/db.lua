@@ -29,6 +29,7 @@
 ---@field [1] string SQL; parameters behind it
 ---@field n? integer how many entries, when nils are among them
 ---@field as? "rows"|"row"|"exec"|"json"|"json_row" default "rows"
+---@field timeout? number seconds, in db.all only; otherwise DB_QUERY_TIMEOUT
 
 ---@class omade.subscription
 ---Waits: a payload; false when some may have been missed; nil when the time is over.

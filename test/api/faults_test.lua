@@ -43,6 +43,17 @@ local function database_away()
   if not ok then error(out) end
 end
 
+--- The connections of this database get no answer meanwhile.
+local function with_hung_backends(fn)
+  local pids = client.sql("SELECT string_agg(pid::text, ' ') FROM pg_stat_activity WHERE "
+                          .. "datname = current_database() AND usename = 'app_user'")
+  local out, ok = client.shell("kill -STOP " .. pids)
+  if not ok then error(out) end
+  local good, fault = pcall(fn)
+  client.shell("kill -CONT " .. pids)
+  if not good then error(fault, 0) end
+end
+
 return {
   { "without Redis from the start, the catalogue answers", function()
     check.status(client.get(CAKE), 200)
@@ -80,6 +91,25 @@ return {
     local url = reopen:gsub("/" .. name, "/postgres")
     local out, ok = client.shell(("psql -XqAt '%s' -c 'ALTER DATABASE %s ALLOW_CONNECTIONS true'"):format(url, name))
     if not ok then error(out) end
+    client.eventually(30, "200 again", function() return client.get(LIST).status == 200 end)
+    all_healthy()
+  end },
+
+  { "PostgreSQL hangs: only who needs it waits, until its deadline; health tells at once", function()
+    check.status(client.get(CAKE), 200)
+    for _ = 1, 20 do check.status(client.get(LIST), 200) end
+    with_hung_backends(function()
+      local waiting = client.connect()
+      waiting:send(client.format("GET", LIST))
+      check.equal(check.status(client.get "/health", 503).json().status, "unhealthy")
+      check.status(client.get(CAKE), 200)
+      check.status(client.get "/ready", 200)
+      waiting.timeout = 0
+      check.equal(waiting:more(), nil, "the list's answer comes later")
+      waiting.timeout = nil
+      check.status(waiting:answer "GET", 504, "TIMEOUT")
+      waiting:close()
+    end)
     client.eventually(30, "200 again", function() return client.get(LIST).status == 200 end)
     all_healthy()
   end },
