@@ -10,6 +10,7 @@
 #include "base/utf8.h"
 #include "commerce/cart_bytes.h"
 #include "script/bind_bytes.h"
+#include "script/bind_json.h"
 #include "script/bind_money.h"
 #include "script/bind_type.h"
 #include "script/json_read.h"
@@ -293,10 +294,22 @@ static int drop(lua_State *L)
     return 1;
 }
 
+/* The next order of this cart is another one: so it has another id. */
 static int clear(lua_State *L)
 {
-    cart_clear(self(L));
+    struct cart *cart = self(L);
+
+    cart->cart_id = random_uuid(L);
+    cart_clear(cart);
     return 0;
+}
+
+/* A list of n that stays one in JSON when it is empty. */
+static void push_list(lua_State *L, size_t n)
+{
+    lua_createtable(L, (int)n, 0);
+    json_push_array_mark(L);
+    lua_setmetatable(L, -2);
 }
 
 static int reprice(lua_State *L)
@@ -350,7 +363,7 @@ static int merge(lua_State *L)
     lua_settop(L, 2);
     keep_all(L);
     n = cart_merge(cart, guest, adjusted);
-    lua_createtable(L, (int)n, 0);
+    push_list(L, n);
     for (size_t i = 0; i < n; i++) {
         push_adjusted(L, &adjusted[i]);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
@@ -411,7 +424,7 @@ static int lines(lua_State *L)
 {
     const struct cart *cart = self(L);
 
-    lua_createtable(L, (int)cart->n, 0);
+    push_list(L, cart->n);
     for (size_t i = 0; i < cart->n; i++) {
         push_line(L, &cart->lines[i]);
         lua_rawseti(L, -2, (lua_Integer)i + 1);

@@ -8,6 +8,7 @@
 #include "commerce/totals.h"
 #include "script/bind_cart.h"
 #include "script/bind_decimal.h"
+#include "script/bind_json.h"
 #include "script/bind_money.h"
 #include "script/bind_type.h"
 
@@ -274,6 +275,8 @@ static void set_money(lua_State *L, const char *name, money amount)
 static void push_lines(lua_State *L, const struct totals *totals, size_t n)
 {
     lua_createtable(L, (int)n, 0);
+    json_push_array_mark(L);
+    lua_setmetatable(L, -2);
     for (size_t i = 0; i < n; i++) {
         lua_createtable(L, 0, 2);
         set_money(L, "subtotal", totals->line_subtotals[i]);

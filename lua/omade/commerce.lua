@@ -46,6 +46,7 @@
 ---@field set fun(self: omade.commerce.cart, product_id: string, quantity: integer, line_id?: string): true?, string?
 ---Removes a line, or without line_id all lines of the product.  Returns how many.
 ---@field remove fun(self: omade.commerce.cart, product_id: string, line_id?: string): integer
+---Removes all lines; what comes next is another cart, with an id of its own.
 ---@field clear fun(self: omade.commerce.cart)
 ---Adds the lines of another cart, which stays as it is: delete it in the same step.
 ---Returns those that did not come over whole.

@@ -116,6 +116,10 @@ static const char *const truths[] = {
     "local c = filled() c:add { product_id = B, name = 'x', unit_price = money(1) }"
     " return c:remove(B) == 2 and #c == 1 and c:remove(B) == 0",
     "local c = filled() c:clear() return #c == 0 and c:total() == money(0)",
+    "local c = filled() local id = c:id() c:clear() return c:id() ~= id and #c:id() == 36",
+    "local c = commerce.cart(nil, USER) return json.encode(c:lines()) == '[]' and"
+    " json.encode(c:merge(filled())) == '[]'",
+    "return json.encode(commerce.totals { lines = {} }.lines) == '[]'",
     "local c = filled() return c:reprice(1, money('25.99')) == false and"
     " c:reprice(1, money('26.99')) == true and c:total() == money('67.48')",
     "local c = filled() return c:touch():touch():version() == 2",
