@@ -302,6 +302,13 @@ static int engine_json_kind(lua_State *L)
     return 1;
 }
 
+/* engine.home(): the folder that holds lua/, migrations/, build/ */
+static int engine_home(lua_State *L)
+{
+    lua_pushstring(L, vm_of(L)->env->home);
+    return 1;
+}
+
 /* engine.app(): the app's folder, for files beside the scripts */
 static int engine_app(lua_State *L)
 {
@@ -344,6 +351,7 @@ int luaopen_omade_engine(lua_State *L)
         { "json", engine_json },
         { "json_kind", engine_json_kind },
         { "app", engine_app },
+        { "home", engine_home },
         { "trim", engine_trim },
         { "file", engine_file },
         { "setting_file", engine_setting_file },

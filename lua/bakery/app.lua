@@ -8,6 +8,8 @@ return {
     "bakery.routes.uploads",
   },
 
+  openapi = { title = "Omade Cravings Bakery API", version = "1.0.0" },
+
   limits = require "bakery.rules.limits",
 
   settings = {

@@ -132,7 +132,8 @@ function v.money(o)
     if most and amount > most then return nil, "must be at most " .. tostring(most) end
     return amount
   end, { type = "number", minimum = o.min and tonumber(o.min),
-         maximum = o.max and tonumber(o.max), multipleOf = 0.01 })
+         maximum = o.max and tonumber(o.max),
+         description = "at most two decimals" })
 end
 
 --- true or false.
@@ -202,7 +203,7 @@ function v.url(o)
       end
     end
     return nil, "must be an https address"
-  end, { type = "string", format = "uri", maxLength = max })
+  end, { type = "string", format = "uri-reference", maxLength = max })
 end
 
 --- A day, "2026-01-15".

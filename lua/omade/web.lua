@@ -26,6 +26,12 @@ local web = {}
 ---@field limit? omade.route_limit its rate limit: a name of the app's `limits` (default general), or false
 ---@field idempotent? boolean takes an Idempotency-Key; see omade.idempotency
 ---@field summary? string one line for the documentation
+---@field description? string more of it
+---@field answer? table a shape or JSON schema of the data; for the documentation, like what follows
+---@field status? integer of a success
+---@field errors? table<integer, string> what else may go wrong
+---@field bare? boolean the answer has no envelope
+---@field type? string media type of the answer
 
 ---@class omade.data_options
 ---@field status? integer

@@ -59,8 +59,8 @@ end
 ---- Routes: the table of contents -------------------------------------------------------
 
 return web.group("", { limit = false }, {
-  { "GET", "/",           index,  who = "anyone", summary = "What this is" },
-  { "GET", "/health",     health, who = "anyone", summary = "Is it well?" },
-  { "GET", "/api/health", health, who = "anyone", summary = "Is it well?" },
-  { "GET", "/ready",      ready,  who = "anyone", summary = "Does it take traffic?" },
+  { "GET", "/",           index,  who = "anyone", bare = true, summary = "What this is" },
+  { "GET", "/health",     health, who = "anyone", bare = true, summary = "Is it well?" },
+  { "GET", "/api/health", health, who = "anyone", bare = true, summary = "Is it well?" },
+  { "GET", "/ready",      ready,  who = "anyone", bare = true, summary = "Does it take traffic?" },
 })

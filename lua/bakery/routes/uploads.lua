@@ -15,8 +15,9 @@ local Name <const> = v.shape { name = v.text { max = 100 } }
 
 return web.routes("", {
   { "GET",  "/uploads/:name", show, who = "anyone", params = Name, public = true, limit = false,
-    summary = "An uploaded picture" },
+    bare = true, type = "image/*", summary = "An uploaded picture" },
   { "POST", "/api/v1/custom-cakes/upload", upload, who = "optional", files = { "image" },
     body = v.shape { image = v.file() },
+    status = 201, answer = v.shape { image_reference = v.text(), url = v.text() },
     summary = "Upload a picture for a custom cake" },
 })

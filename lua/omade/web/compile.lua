@@ -8,6 +8,7 @@ local config   = require "omade.config"
 local dev_page = require "omade.web.dev_page"
 local engine   = require "omade.core.engine"
 local idempotency = require "omade.idempotency"
+local openapi  = require "omade.openapi"
 local limits   = require "omade.limits"
 local uploads  = require "omade.uploads"
 local validate = require "omade.validate"
@@ -116,6 +117,7 @@ return function(app)
   limits.configure(app.limits)
   local list = {}
   add_all(list, app.routes or app)
+  if app.openapi then add_all(list, openapi.routes(list, app.openapi)) end
   if engine.development() then add_all(list, dev_page.routes(list)) end
   return list
 end
