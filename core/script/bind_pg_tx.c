@@ -124,11 +124,44 @@ static void commit_cancel(void *ctx)
 }
 
 /* [top] the error.  Nothing may raise between the failure and the release but lua_error. */
-static int fail_or_retry(lua_State *L, struct pg_transaction *tx)
+static int give_up(lua_State *L, struct pg_transaction *tx)
 {
     if (may_retry(L, tx)) return retry(L, tx);
     release(tx);
     return lua_error(L);
+}
+
+static int rollback_finish(lua_State *L, int status, lua_KContext ctx)
+{
+    (void)status;
+    resumed(L, (struct pg_transaction *)ctx);
+    return give_up(L, (struct pg_transaction *)ctx);
+}
+
+/* Sends COMMIT or ROLLBACK, an operation of its own, and waits. */
+static int end_with(lua_State *L, struct pg_transaction *tx, struct slice sql,
+                    lua_KFunction finish)
+{
+    PQclear(tx->commit_statement.result);
+    tx->commit_statement = (struct pg_statement){ .sql = sql };
+    tx->commit = (struct pg_op){ .statements = &tx->commit_statement,
+                                 .statement_count = 1,
+                                 .on_done = on_committed,
+                                 .ctx = tx };
+    tx->ticket = task_await(tx->task, "db.transaction", commit_cancel, tx);
+    pg_submit_pinned(&tx->pin, &tx->commit);
+    return lua_yieldk(L, 0, (lua_KContext)tx, finish);
+}
+
+/* [top] the error.  Whoever learns of it finds the locks gone: one who tries again at
+ * once must not meet his own transaction.  One whose statement still runs cannot wait. */
+static int fail_or_retry(lua_State *L, struct pg_transaction *tx)
+{
+    char status = pg_pin_status(&tx->pin);
+
+    if (status == 'T' || status == 'E')
+        return end_with(L, tx, SLICE("ROLLBACK"), rollback_finish);
+    return give_up(L, tx);
 }
 
 /* [1] fn [2] transaction [3..] results */
@@ -162,14 +195,7 @@ static int commit(lua_State *L, struct pg_transaction *tx)
         release(tx);
         return lua_gettop(L) - 2;
     }
-    tx->commit_statement = (struct pg_statement){ .sql = SLICE("COMMIT") };
-    tx->commit = (struct pg_op){ .statements = &tx->commit_statement,
-                                 .statement_count = 1,
-                                 .on_done = on_committed,
-                                 .ctx = tx };
-    tx->ticket = task_await(tx->task, "db.transaction", commit_cancel, tx);
-    pg_submit_pinned(&tx->pin, &tx->commit);
-    return lua_yieldk(L, 0, (lua_KContext)tx, commit_finish);
+    return end_with(L, tx, SLICE("COMMIT"), commit_finish);
 }
 
 /* ---- the function ----------------------------------------------------------------------- */

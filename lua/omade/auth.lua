@@ -175,7 +175,10 @@ end
 --- `optional`: a guest sends nothing; a session that is over is no guest.
 local function admit_optional(req)
   local _, sent = sent_token(req)
-  if not sent then return end
+  if not sent then
+    db.as { role = "guest" }
+    return
+  end
   if not auth.user(req) then sign_in_first() end
   check_origin(req)
 end

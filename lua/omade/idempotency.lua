@@ -28,7 +28,6 @@ local idempotency = {}
 ---@field text string as it was sent
 ---@field scope string method, route and caller
 ---@field fingerprint string of path and body
----@field expired? boolean an answer of more than a day ago is in the way
 
 local KEY_MAX <const> = 128
 local JSON_TYPE <const> = "application/json; charset=utf-8"
@@ -69,14 +68,11 @@ function idempotency.key(req)
 end
 
 ---- Before the work ---------------------------------------------------------------------
--- The lock comes first and in a statement of its own: what the next one sees includes the
--- answer of whoever held the lock before.
 
-local LOCK <const> = [[SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0)) AS mine]]
-
-local STORED <const> = [[
-  SELECT fingerprint, status, body, created_at <= now() - interval '24 hours' AS expired
-  FROM idempotency_keys WHERE scope = $1 AND key = $2]]
+-- Takes the key for this transaction, never waits, and gives the answer that is kept.
+local CLAIM <const> = [[
+  SELECT claimed, request_hash, status, convert_from(body, 'UTF8') AS body
+  FROM claim_idempotency_key($1, $2)]]
 
 --- The statements to begin with, and behind them the caller's own.
 ---@param key omade.idempotency_key?
@@ -84,38 +80,31 @@ local STORED <const> = [[
 ---@return omade.statement[]
 function idempotency.first(key, statements)
   local list = {}
-  if key then
-    list[1] = { LOCK, "omade.idempotency " .. key.scope .. " " .. key.text, as = "row" }
-    list[2] = { STORED, key.scope, key.text, as = "row" }
-  end
+  if key then list[1] = { CLAIM, key.scope, key.text, as = "row" } end
   for _, statement in ipairs(statements or {}) do list[#list + 1] = statement end
   return list
 end
 
---- Takes our results from the front of the list.  Returns the answer that was given to
+--- Takes our result from the front of the list.  Returns the answer that was given to
 -- the same request before, if any; raises 422 for another one, and 409 while it runs.
 ---@param key omade.idempotency_key?
 ---@param results any[]
 ---@return table? answer
 function idempotency.replay(key, results)
   if not key then return nil end
-  local lock, stored = table.remove(results, 1), table.remove(results, 1)
-  if stored == json.null then stored = nil end
+  local claim = table.remove(results, 1)
 
-  if stored and not stored.expired then
-    if stored.fingerprint ~= key.fingerprint then
-      web.fail(422, "This Idempotency-Key was used for another request",
-               { code = "IDEMPOTENCY_MISMATCH" })
-    end
-    return web.raw(stored.body, JSON_TYPE, { status = stored.status,
-                                             headers = { ["Idempotency-Replayed"] = "true" } })
-  end
-  if not lock.mine then
+  if not claim.claimed then
     web.fail(409, "The first request with this Idempotency-Key is still under way",
              { code = "IDEMPOTENCY_IN_FLIGHT", headers = { ["Retry-After"] = "1" } })
   end
-  key.expired = stored ~= nil
-  return nil
+  if not claim.request_hash then return nil end
+  if claim.request_hash ~= key.fingerprint then
+    web.fail(422, "This Idempotency-Key was used for another request",
+             { code = "IDEMPOTENCY_MISMATCH" })
+  end
+  return web.raw(claim.body, JSON_TYPE, { status = claim.status,
+                                          headers = { ["Idempotency-Replayed"] = "true" } })
 end
 
 ---- After it -----------------------------------------------------------------------------
@@ -135,13 +124,12 @@ local function bytes_of(result)
 end
 
 local KEEP <const> = [[
-  INSERT INTO idempotency_keys (scope, key, fingerprint, status, body)
-  VALUES ($1, $2, $3, $4, $5)]]
+  INSERT INTO idempotency_keys (scope, key, request_hash, status, body)
+  VALUES ($1, $2, $3, $4, convert_to($5, 'UTF8'))]]
 
-local FORGET <const> = [[DELETE FROM idempotency_keys WHERE scope = $1 AND key = $2]]
-
---- What to return instead of `result`, and the statements that keep it (none when there
--- is no key, or the status is no success).
+--- What to return instead of `result`, and the statements that keep it: one, or none when
+-- there is no key, or the status is no success.  Whoever sends them has a role: signed in,
+-- or a guest.
 ---@param key omade.idempotency_key?
 ---@param result any what the handler would return
 ---@return any answer
@@ -151,11 +139,7 @@ function idempotency.answer(key, result)
   local status, body, headers = bytes_of(result)
   local answer = web.raw(body, JSON_TYPE, { status = status, headers = headers })
   if status >= 300 then return answer, {} end
-
-  local keep = {}
-  if key.expired then keep[1] = { FORGET, key.scope, key.text, as = "exec" } end
-  keep[#keep + 1] = { KEEP, key.scope, key.text, key.fingerprint, status, body, as = "exec" }
-  return answer, keep
+  return answer, { { KEEP, key.scope, key.text, key.fingerprint, status, body, as = "exec" } }
 end
 
 ---- All of it ------------------------------------------------------------------------------
@@ -178,10 +162,10 @@ function idempotency.run(req, fn)
   end)
 end
 
---- Forgets what is over; for a job of the app.
+--- Forgets what is over; for a job of the app, as the shop itself.
 ---@return integer how many
 function idempotency.clean()
-  return db.exec "DELETE FROM idempotency_keys WHERE created_at <= now() - interval '24 hours'"
+  return db.exec "DELETE FROM idempotency_keys WHERE expires_at <= now()"
 end
 
 return idempotency

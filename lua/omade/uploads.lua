@@ -91,12 +91,13 @@ end
 ---@param name string of the part
 ---@return string? reference the file's name, nil when none was sent
 ---@return string? url where it is served
+---@return omade.file? file
 function uploads.keep(req, name)
   local file = req.files and req.files[name]
   if not file then return nil end
   local reference = crypto.token(16) .. "." .. ENDINGS[file.kind]
   engine.upload_keep(req.form, file.at, engine.upload_dir() .. "/" .. reference)
-  return reference, uploads.prefix .. reference
+  return reference, uploads.prefix .. reference, file
 end
 
 --- Removes what was kept in vain.

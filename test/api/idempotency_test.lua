@@ -5,9 +5,6 @@ local check  = require "check"
 local client = require "client"
 
 client.sql [[
-  CREATE TABLE IF NOT EXISTS idempotency_keys (scope text, key text, fingerprint text NOT NULL, status integer NOT NULL,
-    body text NOT NULL, created_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (scope, key));
-  GRANT SELECT, INSERT, DELETE ON idempotency_keys TO app_user;
   CREATE TABLE test_effects (id integer GENERATED ALWAYS AS IDENTITY, n integer);
   GRANT SELECT, INSERT ON test_effects TO app_user]]
 
@@ -124,10 +121,11 @@ return {
 
   { "a refused or failed request leaves the key free", function()
     for how, status in pairs { refuse = 409, raise = 500 } do
-      local key = new_key()
-      check.equal(effects_of(function() check.status(post("/work", { n = 1, how = how }, key), status) end), 0)
-      check.status(post("/work", { n = 1, how = how }, key), status)
-      check.status(post("/work", { n = 2 }, key), 201)
+      for _ = 1, 10 do              -- at once: the failed one is rolled back when its answer comes
+        local key = new_key()
+        check.status(post("/work", { n = 1, how = how }, key), status)
+        check.equal(effects_of(function() check.status(post("/work", { n = 2 }, key), 201) end), 1)
+      end
     end
     local key = new_key()
     check.status(post("/work", { n = 0 }, key), 400, "VALIDATION_ERROR")
@@ -164,12 +162,12 @@ return {
   { "after a day the key is free, and cleaned away", function()
     local key = new_key()
     check.status(post("/work", { n = 1 }, key), 201)
-    client.sql("UPDATE idempotency_keys SET created_at = now() - interval '25 hours' WHERE key = '" .. key .. "'")
+    client.sql("UPDATE idempotency_keys SET expires_at = now() WHERE key = '" .. key .. "'")
     check.equal(effects_of(function()
       check.equal(check.status(post("/work", { n = 2 }, key), 201).headers["idempotency-replayed"], nil)
     end), 1)
     check.equal(post("/work", { n = 2 }, key).headers["idempotency-replayed"], "true")
-    client.sql "UPDATE idempotency_keys SET created_at = now() - interval '25 hours'"
+    client.sql "UPDATE idempotency_keys SET expires_at = now()"
     check.truthy(client.post("/clean").json().data >= 1, "some are cleaned")
     check.equal(client.sql "SELECT count(*) FROM idempotency_keys", "0")
   end },

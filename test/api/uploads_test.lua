@@ -60,7 +60,10 @@ return {
       check.equal(answer.headers["cache-control"], "public, max-age=31536000, immutable")
       check.status(client.get(data.url, { headers = { ["If-None-Match"] = answer.headers.etag } }), 304)
     end
-    check.status(send("POST", UPLOAD, { image = { "a", PNG } }, { token = customer }), 201)
+    local own = check.status(send("POST", UPLOAD, { image = { "a", PNG } }, { token = customer }), 201).json().data
+    check.equal(client.sql("SELECT user_id, content_type, size FROM uploads WHERE name = '" .. own.image_reference .. "'"),
+                "00000000-0000-0000-0000-000000000003|image/png|500")
+    check.equal(client.sql("SELECT count(*) FROM uploads WHERE user_id IS NULL"), "3")
     check.status(send("POST", UPLOAD, { image = { "a", PNG } }, { token = "over" }), 401)
   end },
 

@@ -1,13 +1,21 @@
 --- Pictures: of custom cakes as they are wished for, and whatever was uploaded.
 
+local db      = require "omade.db"
 local uploads = require "omade.uploads"
 local v       = require "omade.validate"
 local web     = require "omade.web"
 
 local function show(req) return uploads.answer(req.params.name) end
 
+--- The row tells whose it is, and that it may be referred to.
 local function upload(req)
-  local reference, url = uploads.keep(req, "image")
+  local reference, url, file = uploads.keep(req, "image")
+  local ok, fault = pcall(db.exec, "INSERT INTO uploads (name, content_type, size) VALUES ($1, $2, $3)",
+                          reference, "image/" .. file.kind, file.size)
+  if not ok then
+    uploads.drop(reference)
+    error(fault, 0)
+  end
   return web.created({ image_reference = reference, url = url }, "Image uploaded successfully")
 end
 
