@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -275,6 +276,23 @@ static void on_beat(uv_timer_t *timer)
 
 /* ---- life -------------------------------------------------------------------------------------- */
 
+/* Out of descriptors, libuv would accept clients and close them: what is not theirs keeps
+ * room for the database, files, uploads and requests that go out. */
+static int64_t most_clients(int64_t wanted)
+{
+    struct rlimit limit;
+    int64_t room;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= INT64_MAX)
+        return wanted;
+    room = (int64_t)limit.rlim_cur - (int64_t)limit.rlim_cur / 8 - 64;
+    if (room < 16) room = 16;
+    if (wanted <= room) return wanted;
+    log_warn("HTTP_MAX_CONNECTIONS is lowered: raise the limit of open files (ulimit -n)",
+             log_int("clients", room), log_int("files", (int64_t)limit.rlim_cur));
+    return room;
+}
+
 static struct server_settings server_settings_of(const struct config *c)
 {
     return (struct server_settings){
@@ -284,7 +302,7 @@ static struct server_settings server_settings_of(const struct config *c)
         .body_min_rate = c->body_min_rate,
         .body_limit = c->body_limit,
         .write_buffer = c->write_buffer,
-        .max_connections = c->max_connections,
+        .max_connections = most_clients(c->max_connections),
 #ifdef OMADE_HOSTILE
         .read_buffer = 16,
 #else

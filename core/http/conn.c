@@ -187,6 +187,7 @@ void conn_refuse(struct conn *c, int status, const char *code, const char *messa
     forget_input(c);
     if (call->done) return; /* finish() ends it */
     report(call, status);
+    call->answered = call->ended = false; /* the application's answer goes nowhere */
     leave_call(c, true);
 }
 

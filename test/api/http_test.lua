@@ -148,6 +148,26 @@ return {
     c:close()
   end },
 
+  { "a streamed body that turns out malformed, or ends early", function()
+    local worker = client.shell("pgrep -P " .. os.getenv "TEST_SERVER_PID")
+    local head = line("POST /stream HTTP/1.1", "Transfer-Encoding: chunked\r\n") .. "5\r\nhello\r\n"
+    for _, rest in ipairs { "nonsense\r\n", "", "80000000\r\n" } do
+      local c = client.connect()
+      c:send(head)
+      client.sleep(0.02)                       -- the handler waits for more
+      if rest == "" then c.socket:shutdown "send" else c:send(rest) end
+      check.status(c:answer "POST", rest:find "^8" and 413 or 400)
+      check.equal(select(2, c:read_all()), "closed")
+      c:close()
+    end
+    local c = client.connect()
+    c.timeout = 60
+    c:send(head)
+    check.status(c:answer "POST", 408, "REQUEST_TIMEOUT")
+    c:close()
+    check.equal(client.shell("pgrep -P " .. os.getenv "TEST_SERVER_PID"), worker)
+  end },
+
   { "100-continue when the body is wanted", function()
     local c = client.connect()
     c:send(line("POST /echo/x HTTP/1.1", "Expect: 100-continue\r\nContent-Length: 2\r\n"))

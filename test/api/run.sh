@@ -6,7 +6,8 @@
 #
 # TEST_DATABASE_URL (the owner), TEST_APP_DATABASE_URL and TEST_REDIS_URL name the servers;
 # `./omade test` sets them.  Lines "-- serve: OPTIONS" and "-- env: NAME=VALUE" at the top of
-# the file change how the server is started, "-- app: FOLDER" says what it serves.
+# the file change how the server is started, "-- app: FOLDER" says what it serves,
+# "-- files: N" how many files it may open.
 set -euo pipefail
 ulimit -n "$(ulimit -Hn)"
 export PGOPTIONS='-c client_min_messages=warning'
@@ -97,7 +98,11 @@ export TEST_APP=$app TEST_WORK=$work
 arguments=()
 for option in "${options[@]}"; do [[ $option == dev ]] || arguments+=("$option"); done
 
-"$binary" "$mode" "$app" --host 127.0.0.1 --port 0 "${arguments[@]}" >"$work/server.log" 2>&1 9>&- &
+files=$(sed -n 's/^-- files: //p' "$file")
+(
+  [[ -z $files ]] || ulimit -n "$files"
+  exec "$binary" "$mode" "$app" --host 127.0.0.1 --port 0 "${arguments[@]}"
+) >"$work/server.log" 2>&1 9>&- &
 server=$!
 export TEST_SERVER_PID=$server TEST_SERVER_LOG=$work/server.log
 

@@ -59,7 +59,7 @@ static struct {
     uint16_t port;
     struct list held;
     long live;
-    bool closed, drained, paused_once;
+    bool closed, drained, paused_once, answers_gone;
     int gone, released, requests, answered, last_status, drains, stalls;
     int64_t last_bytes;
     size_t queued_most; /* of a streamed answer, ahead of its client */
@@ -257,6 +257,7 @@ static inline void app_gone(void *ctx, struct request *r)
     assert_null(r->conn);
     rig.gone++;
     if (r->owner != NULL) release_exchange(r->owner);
+    if (rig.answers_gone) request_answer(r, &(struct response){ .status = 500 });
     request_done(r);
 }
 
