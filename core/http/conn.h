@@ -21,8 +21,8 @@
 #include "http/server.h"
 
 enum {
-    KEPT_MAX = 64 * 1024,   /* pipelined bytes of one client */
-    LINGER_MAX = 64 * 1024, /* bytes thrown away after the last answer */
+    KEPT_MAX = 64 * 1024,          /* pipelined bytes of one client */
+    LINGER_MAX = 16 * 1024 * 1024, /* bytes thrown away after the last answer */
     LINGER_MS = 1000,
     HALF_CLOSED_MS = 1000, /* of a running request after its client's FIN */
     FRESH_GRACE_MS = 1000, /* of a new client that says nothing, while others wait */

@@ -6,11 +6,12 @@
 local check  = require "check"
 local client = require "client"
 
-local function fill(count, bytes)
+--- Clients that stay after an answer.
+local function fill(count)
   local crowd = {}
   for i = 1, count do
     crowd[i] = client.connect()
-    if bytes then crowd[i]:send(bytes) end
+    check.status(client.get("/", { on = crowd[i] }), 200)
   end
   return crowd
 end
