@@ -72,6 +72,37 @@ return {
     check.truthy(connections() <= 4, "connections")
   end },
 
+  { "a transaction that lost against another runs again", function()
+    local function stocks()
+      return tonumber(client.sql [[SELECT sum(stock) FROM products
+        WHERE id IN ('10000000-0000-0000-0000-000000000001', '10000000-0000-0000-0000-000000000002')]])
+    end
+    local before, a, b = stocks(), client.connect(), client.connect()
+    a:send(client.format("GET", "/ask/deadlock_ab"))
+    b:send(client.format("GET", "/ask/deadlock_ba"))
+    check.status(a:answer "GET", 200)
+    check.status(b:answer "GET", 200)
+    check.equal(stocks(), before + 4, "each counted once")
+    check.equal(data "serial", 3)
+    check.equal(data "deadlock_lost", 2)
+    check.equal(stocks(), before + 6, "failed attempts leave nothing")
+    local refused = check.status(ask "serial_always", 503, "UNAVAILABLE")
+    check.truthy(refused.headers["retry-after"], "Retry-After")
+    check.status(ask "other_fault", 422)
+    check.equal(stocks(), before + 6)
+    check.equal(open_transactions(), "0")
+  end },
+
+  { "a changed table is prepared anew", function()
+    client.sql "CREATE TABLE changing AS SELECT 1 AS id; GRANT SELECT, UPDATE ON changing TO app_user"
+    for _ = 1, 6 do check.same(data "star", { id = 1 }) end         -- on every connection
+    for _ = 1, 4 do data "star_tx" end
+    client.sql "ALTER TABLE changing ADD COLUMN name text DEFAULT 'x'"
+    for _ = 1, 6 do check.same(data "star", { id = 5, name = "x" }) end
+    for i = 6, 9 do check.same(data "star_tx", { id = i, name = "x" }) end
+    client.sql "DROP TABLE changing"
+  end },
+
   { "the user travels with each statement and goes with it", function()
     local d = data "identity"
     check.truthy(type(d[1].u) ~= "string" or d[1].u == "", "no user at first")
@@ -108,16 +139,30 @@ return {
     end
   end },
 
+  -- Ten thousand: TEST_HANGUPS=10000 ./omade test --fast -R api/database
   { "a thousand clients that hang up under a query leave nothing", function()
-    for _ = 1, tonumber(os.getenv "TEST_HANGUPS" or 1000) do
+    local worker = client.shell("pgrep -P " .. os.getenv "TEST_SERVER_PID")
+    local function descriptors() return tonumber((client.shell("ls /proc/" .. worker .. "/fd | wc -l"))) end
+    local before, at_most = stock(), descriptors() + 8
+    local kinds = { "row", "nap", "transaction_nap", "nap" }
+    local open = {}
+    for i = 1, tonumber(os.getenv "TEST_HANGUPS" or 1000) do
       local c = client.connect()
-      c:send(client.format("GET", "/ask/row"))
-      c:close()
+      c:send(client.format("GET", "/ask/" .. kinds[1 + i % #kinds]))
+      open[#open + 1] = c
+      if #open == 16 then table.remove(open, math.random(16)):close() end    -- at any moment of it
     end
+    for _, c in ipairs(open) do c:close() end
     check.status(ask "row", 200)
     client.eventually(20, "idle connections", function()
       return client.sql "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'app_user' AND state <> 'idle'" == "0"
     end)
+    client.eventually(20, "closed descriptors", function() return descriptors() <= at_most end)
+    check.equal(client.shell("pgrep -P " .. os.getenv "TEST_SERVER_PID"), worker, "the same worker")
+    check.truthy(connections() <= 4, "connections")
+    local counted = tonumber(stock())
+    check.truthy(counted >= tonumber(before), "whole transactions only")
+    check.equal(data("transaction").stock, counted + 1)
   end },
 
   { "Redis: commands, errors, cache", function()

@@ -8,6 +8,30 @@ local web   = require "omade.web"
 
 local CAKE <const> = "10000000-0000-0000-0000-000000000001"
 
+local OTHER <const> = "10000000-0000-0000-0000-000000000002"
+
+--- Two that take the same rows in another order wait for each other.
+local function cross(first, second)
+  return db.transaction(function()
+    db.exec("UPDATE products SET stock = stock + 1 WHERE id = $1", first)
+    sleep(0.3)
+    return db.exec("UPDATE products SET stock = stock + 1 WHERE id = $1", second)
+  end)
+end
+
+--- A transaction whose first `times` attempts fail with a SQLSTATE; how many there were.
+local function failing(sqlstate, times)
+  local attempts = 0
+  db.transaction(function()
+    attempts = attempts + 1
+    db.exec("UPDATE products SET stock = stock + 1 WHERE id = $1", CAKE)
+    if attempts <= times then
+      db.exec("DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '" .. sqlstate .. "'; END $$")
+    end
+  end)
+  return attempts
+end
+
 local ask = {
   row = function() return db.row("SELECT id, name, price, stock, created_at, image_url FROM products WHERE id = $1", CAKE) end,
   none = function() return { row = db.row "SELECT 1 WHERE false" == nil, json = db.json_row "SELECT 1 WHERE false" == nil } end,
@@ -32,10 +56,15 @@ local ask = {
   check = function() db.exec "INSERT INTO products (name, price) VALUES ('x', -1)" end,
   number = function() return db.row("SELECT $1::int AS n", "banana") end,
   slow = function() return db.row "SELECT pg_sleep(30)" end,
+  nap = function() return db.row "SELECT pg_sleep(0.005)" end,
   rows_max = function() return db.rows "SELECT * FROM generate_series(1, 2000000)" end,
   transaction = function() return db.transaction(function()
     db.exec("UPDATE products SET stock = stock + 1 WHERE id = $1", CAKE)
     return db.row("SELECT stock FROM products WHERE id = $1", CAKE)
+  end) end,
+  transaction_nap = function() return db.transaction(function()
+    db.exec("UPDATE products SET stock = stock + 1 WHERE id = $1", CAKE)
+    db.row "SELECT pg_sleep(0.005)"
   end) end,
   raises = function() db.transaction(function()
     db.exec("UPDATE products SET stock = stock + 1000 WHERE id = $1", CAKE)
@@ -61,6 +90,17 @@ local ask = {
     end)
     return { outer, inner[1], inner[2], inner[3], db.row(q) }
   end,
+  deadlock_ab = function() return cross(CAKE, OTHER) end,
+  deadlock_ba = function() return cross(OTHER, CAKE) end,
+  serial = function() return failing("40001", 2) end,
+  serial_always = function() return failing("40001", 100) end,
+  deadlock_lost = function() return failing("40P01", 1) end,
+  other_fault = function() return failing("23514", 1) end,
+  star = function() return db.row "SELECT * FROM changing" end,
+  star_tx = function() return db.transaction(function()
+    db.exec "UPDATE changing SET id = id + 1"
+    return db.row "SELECT * FROM changing"
+  end) end,
   nested = function() db.transaction(function() db.transaction(function() end) end) end,
   listen = function()
     local sub <close> = db.listen "omade_test"
