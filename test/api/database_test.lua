@@ -153,7 +153,7 @@ return {
       if #open == 16 then table.remove(open, math.random(16)):close() end    -- at any moment of it
     end
     for _, c in ipairs(open) do c:close() end
-    check.status(ask "row", 200)
+    client.eventually(20, "what they left behind is done", function() return ask("row").status == 200 end)
     client.eventually(20, "idle connections", function()
       return client.sql "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'app_user' AND state <> 'idle'" == "0"
     end)
