@@ -57,7 +57,7 @@ local ask = {
   number = function() return db.row("SELECT $1::int AS n", "banana") end,
   slow = function() return db.row "SELECT pg_sleep(30)" end,
   nap = function() return db.row "SELECT pg_sleep(0.005)" end,
-  rows_max = function() return db.rows "SELECT * FROM generate_series(1, 2000000)" end,
+  rows_max = function() return db.rows "SELECT * FROM generate_series(1, 150000)" end,
   transaction = function() return db.transaction(function()
     db.exec("UPDATE products SET stock = stock + 1 WHERE id = $1", CAKE)
     return db.row("SELECT stock FROM products WHERE id = $1", CAKE)
