@@ -114,8 +114,8 @@ void conn_lose(struct conn *c)
     }
     owed = call->handed && !(call->answered && (call->ended || !call->streaming));
     /* Where the end of the connection is the end of the answer, half an answer must
-     * not look whole. */
-    cut = call->streaming && !call->ended && !call->chunked;
+     * not look whole.  Nor shall the kernel keep what a slow reader left. */
+    cut = (call->streaming && !call->ended && !call->chunked) || c->write_busy;
     if (call->handed) report(call, 0);
     close_handle(c, cut);
     leave_call(c, owed);

@@ -238,6 +238,8 @@ static void slow_reader(void **state)
     WAIT_FOR(rig.gone == 1 && stats().writing == 0 && stats().running == 0);
     assert_int_equal(rig.last_status, 0);
     assert_int_equal(rig.released, rig.requests - 1);
+    WAIT_FOR((listen_up(&stream), stream.ended));
+    assert_true(stream.reset); /* the kernel keeps nothing for who does not read */
     hang_up(&big);
     hang_up(&stream);
     stop();
