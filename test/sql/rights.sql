@@ -86,7 +86,19 @@ SELECT t.app('admin', t.usr(3)::text);
 SELECT t.fails(statement, '42501', 'app_user: ' || statement) FROM unnest(ARRAY[
     'UPDATE orders SET total_amount = 0',
     'UPDATE orders SET user_id = user_id',
-    'UPDATE order_items SET quantity = 1',
+    'UPDATE orders SET order_number = order_number', 'UPDATE orders SET tracking_token = tracking_token',
+    'UPDATE orders SET discount_amount = 0', 'UPDATE orders SET subtotal = 0', 'UPDATE orders SET fulfilment = fulfilment',
+    'UPDATE order_items SET quantity = 1', 'UPDATE loyalty_points SET points = 1',
+    'INSERT INTO loyalty_points (user_id, points) VALUES (t.usr(1), 1)',
+    'UPDATE loyalty_ledger SET points = 1', 'DELETE FROM loyalty_ledger',
+    'UPDATE payments SET amount = 1', 'DELETE FROM payments', 'UPDATE refunds SET amount = 1', 'DELETE FROM refunds',
+    'UPDATE order_status_history SET note = NULL', 'DELETE FROM order_status_history',
+    'UPDATE audit_log SET actor_id = NULL', 'DELETE FROM audit_log',
+    'UPDATE promo_redemptions SET amount = 0', 'DELETE FROM promo_redemptions', 'UPDATE promo_codes SET used_count = 0',
+    'UPDATE delivery_schedules SET booked = 0', 'UPDATE idempotency_keys SET status = 200', 'UPDATE outbox SET payload = payload',
+    'UPDATE password_resets SET token_sha256 = token_sha256', 'UPDATE user_identities SET subject = subject',
+    'UPDATE newsletter_subscribers SET token = token', 'DELETE FROM uploads', 'UPDATE users SET id = id', 'UPDATE users SET created_at = now()',
+    'SELECT setval(''order_number_seq'', 1)', 'SELECT complete_slot(t.usr(1))', 'SELECT app_needs_role()',
     'DELETE FROM orders', 'DELETE FROM order_items', 'DELETE FROM users',
     'DELETE FROM loyalty_points', 'DELETE FROM custom_cake_configurations',
     'TRUNCATE orders CASCADE', 'TRUNCATE reviews',
@@ -101,10 +113,17 @@ SELECT t.fails('SET LOCAL row_security = off; SELECT 1 FROM orders', '42501', 'a
 SELECT t.report();
 SELECT t.fails('SELECT password_hash FROM users', '42501', 'readonly_user: password hashes');
 SELECT t.fails('SELECT * FROM users', '42501', 'readonly_user: all columns of users');
+SELECT t.fails('SELECT ' || what, '42501', 'readonly_user: ' || what)
+  FROM unnest(ARRAY['tracking_token FROM orders', 'token FROM newsletter_subscribers', 'token_sha256 FROM password_resets',
+                    'payload FROM outbox', 'raw FROM payments', 'body FROM idempotency_keys', '* FROM find_sign_in(''john@example.com'')',
+                    '* FROM lock_promo(''SAVE5'', NULL, NULL)']) AS what;
 SELECT t.fails('UPDATE products SET price = 0', '42501', 'readonly_user: writing');
 SELECT t.fails('INSERT INTO reviews (user_id, product_id, rating) VALUES (t.usr(1), t.product(20), 5)', '42501',
     'readonly_user: adding');
-SELECT t.ok((SELECT count(id) FROM users) >= 19 AND (SELECT count(*) FROM orders) >= 60
+SELECT t.ok((SELECT count(id) FROM users) >= 19 AND (SELECT count(id) FROM orders) >= 60
+            AND (SELECT count(*) FROM loyalty_ledger) > 40 AND (SELECT count(*) FROM order_status_history) > 100
+            AND (SELECT count(*) FROM promo_redemptions) >= 5 AND (SELECT count(id) FROM payments) >= 5
+            AND (SELECT count(*) FROM refunds) >= 3 AND (SELECT count(id) FROM newsletter_subscribers) >= 4
             AND (SELECT count(*) FROM order_items) >= 60 AND (SELECT count(*) FROM loyalty_points) >= 19
             AND (SELECT count(*) FROM promo_codes) >= 2 AND (SELECT count(*) FROM custom_cake_configurations) >= 1
             AND (SELECT count(*) FROM products) >= 30 AND (SELECT count(*) FROM product_ratings) >= 30

@@ -7,7 +7,13 @@ SET ROLE app_user;
 SELECT t.same(current_setting('app.user_role', true), NULL, 'unset: the settings do not exist');
 SELECT t.same((SELECT count(*) FROM users) + (SELECT count(*) FROM orders)
               + (SELECT count(*) FROM order_items) + (SELECT count(*) FROM loyalty_points)
-              + (SELECT count(*) FROM custom_cake_configurations) + (SELECT count(*) FROM promo_codes),
+              + (SELECT count(*) FROM custom_cake_configurations) + (SELECT count(*) FROM promo_codes)
+              + (SELECT count(*) FROM user_identities) + (SELECT count(*) FROM password_resets)
+              + (SELECT count(*) FROM order_status_history) + (SELECT count(*) FROM payments)
+              + (SELECT count(*) FROM refunds) + (SELECT count(*) FROM promo_redemptions)
+              + (SELECT count(*) FROM loyalty_ledger) + (SELECT count(*) FROM outbox)
+              + (SELECT count(*) FROM idempotency_keys) + (SELECT count(*) FROM audit_log)
+              + (SELECT count(*) FROM newsletter_subscribers) + (SELECT count(*) FROM uploads),
               0::bigint, 'unset: no private row, no error');
 SELECT t.ok((SELECT count(*) FROM products) >= 30 AND (SELECT count(*) FROM reviews) > 0
             AND (SELECT count(*) FROM product_ratings) >= 30, 'unset: the catalogue and its reviews');
@@ -40,32 +46,67 @@ INSERT INTO who VALUES
     ('list', 'staff,admin', '', ''),
     ('unknown person', 'customer', 'ffffffff-ffff-ffff-ffff-ffffffffffff', '');
 
+-- What the sample data has not: something of everybody in every table.
+INSERT INTO user_identities (user_id, provider, subject)
+    SELECT t.usr(n), 'apple', 'subject-' || n FROM unnest(ARRAY[1, 2, 4, 6]) AS n;
+INSERT INTO password_resets (user_id, token_sha256, expires_at)
+    SELECT t.usr(n), encode(sha256(n::text::bytea), 'hex'), now() + interval '1 hour' FROM unnest(ARRAY[1, 2, 4, 6]) AS n;
+INSERT INTO payments (provider, event_id, type, order_id, amount, currency, raw)
+    SELECT 'generic', 'rows-' || n, 'payment.succeeded', t.ord(n), 1, 'EUR', '{}' FROM unnest(ARRAY[34, 35, 52]) AS n;
+INSERT INTO payments (provider, event_id, type, amount, currency, raw)
+    VALUES ('generic', 'of no order', 'payment.succeeded', 1, 'EUR', '{}');
+INSERT INTO refunds (order_id, amount) SELECT t.ord(n), 1 FROM unnest(ARRAY[34, 35, 52]) AS n;
+INSERT INTO promo_redemptions (promo_code_id, order_id, user_id, amount)
+    SELECT (SELECT id FROM promo_codes WHERE code = 'SAVE5'), id, user_id, 1 FROM orders WHERE id IN (t.ord(34), t.ord(52));
+INSERT INTO outbox (topic, aggregate_id) SELECT 'order.created', t.ord(n) FROM unnest(ARRAY[34, 35]) AS n;
+UPDATE outbox SET sent_at = now() WHERE aggregate_id = t.ord(35);
+INSERT INTO idempotency_keys (scope, key, request_hash, status, body)
+    VALUES ('POST /orders ' || t.usr(1), 'k1', repeat('0', 64), 201, '{}'), ('POST /orders guest', 'k2', repeat('0', 64), 201, '{}');
+INSERT INTO audit_log (actor_id, actor_role, action, entity) VALUES (t.usr(1), 'customer', 'a', 'e'), (t.usr(3), 'admin', 'a', 'e');
+INSERT INTO uploads (name, user_id, content_type, size)
+    SELECT 'rows-' || n || '.png', t.usr(n), 'image/png', 1 FROM unnest(ARRAY[1, 2, 4, 6]) AS n;
+INSERT INTO uploads (name, content_type, size) VALUES ('rows-guest.png', 'image/png', 1);
+INSERT INTO newsletter_subscribers (email) SELECT email FROM users WHERE id IN (t.usr(2), t.usr(4), t.usr(6));
+
 -- The rows of each table that somebody is meant to see, as the owner would ask for them.
+-- Of a person: `own`; %1$L is his id, %2$s a condition on the orders that he sees.
+CREATE TEMPORARY TABLE relations (relation text, for_all text[], own text, guest text);
+INSERT INTO relations VALUES
+    ('products', NULL, NULL, NULL), ('product_ratings', NULL, NULL, NULL), ('reviews', NULL, NULL, NULL),
+    ('delivery_schedules', NULL, NULL, NULL),
+    ('promo_codes', '{staff,admin,system}', 'false', 'false'),
+    ('users', '{staff,admin,system}', 'id = %1$L', 'false'),
+    ('loyalty_points', '{staff,admin,system}', 'user_id = %1$L', 'false'),
+    ('loyalty_ledger', '{staff,admin,system}', 'user_id = %1$L', 'false'),
+    ('orders', '{staff,admin,system}', '%2$s', 'id = %1$L'),
+    ('order_items', '{staff,admin,system}', 'order_id IN (SELECT id FROM orders WHERE %2$s)', 'order_id = %1$L'),
+    ('custom_cake_configurations', '{staff,admin,system}', 'order_id IN (SELECT id FROM orders WHERE %2$s)', 'order_id = %1$L'),
+    ('order_status_history', '{staff,admin,system}', 'order_id IN (SELECT id FROM orders WHERE %2$s)', 'order_id = %1$L'),
+    ('payments', '{staff,admin,system}', 'order_id IN (SELECT id FROM orders WHERE user_id = %1$L)', 'order_id = %1$L'),
+    ('refunds', '{staff,admin,system}', 'order_id IN (SELECT id FROM orders WHERE user_id = %1$L)', 'order_id = %1$L'),
+    ('promo_redemptions', '{staff,admin,system}', 'user_id = %1$L', 'order_id = %1$L'),
+    ('uploads', '{staff,admin,system}', 'user_id = %1$L', 'false'),
+    ('user_identities', '{admin,system}', 'user_id = %1$L', 'false'),
+    ('password_resets', '{admin,system}', 'user_id = %1$L', 'false'),
+    ('newsletter_subscribers', '{admin,system}', 'email = (SELECT email FROM users WHERE id = %1$L)', 'false'),
+    ('outbox', '{admin,system}', 'false', 'false'),
+    ('audit_log', '{admin,system}', 'false', 'false'),
+    ('idempotency_keys', '{system}', 'false', 'false');
+
+SELECT t.same(string_agg(relname, ' '), NULL, 'every table is in the list')
+  FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+   AND relname NOT IN (SELECT relation FROM relations) AND relname <> 'schema_migrations';
+
 CREATE TEMPORARY TABLE sees (name text, relation text, condition text);
 INSERT INTO sees
 SELECT w.name, r.relation,
-       CASE
-         WHEN r.relation IN ('products', 'product_ratings', 'reviews', 'delivery_schedules') THEN 'true'
-         WHEN w.app_role IN ('staff', 'admin', 'system') THEN 'true'
-         ELSE 'false'
-       END
-  FROM who w, unnest(ARRAY['users', 'products', 'product_ratings', 'promo_codes', 'delivery_schedules',
-    'orders', 'order_items', 'reviews', 'loyalty_points', 'custom_cake_configurations']) AS r(relation);
-
--- A person's own; for a rider also the orders in his slots.
-UPDATE sees SET condition = CASE
-    WHEN relation = 'users' THEN format('id = %L', w.user_id)
-    WHEN relation = 'loyalty_points' THEN format('user_id = %L', w.user_id)
-    WHEN relation = 'orders' THEN own_orders
-    ELSE format('order_id IN (SELECT id FROM orders WHERE %s)', own_orders) END
-  FROM (SELECT name, user_id, format('user_id = %1$L OR delivery_schedule_id IN
-                  (SELECT id FROM delivery_schedules WHERE rider_id = %1$L)', user_id) AS own_orders
-          FROM who WHERE name IN ('customer', 'CUSTOMER 2', 'rider')) AS w
- WHERE sees.name = w.name
-   AND relation IN ('users', 'loyalty_points', 'orders', 'order_items', 'custom_cake_configurations');
-
-UPDATE sees SET condition = CASE relation WHEN 'orders' THEN 'id' ELSE 'order_id' END || format(' = %L', t.ord(34))
- WHERE name = 'guest' AND relation IN ('orders', 'order_items', 'custom_cake_configurations');
+       CASE WHEN r.for_all IS NULL OR w.app_role = ANY (r.for_all) THEN 'true'
+            WHEN w.name IN ('customer', 'CUSTOMER 2', 'rider', 'staff', 'admin') THEN format(r.own, w.user_id,
+                format('(user_id = %1$L OR delivery_schedule_id IN (SELECT id FROM delivery_schedules WHERE rider_id = %1$L))',
+                       w.user_id))
+            WHEN w.name = 'guest' THEN format(r.guest, t.ord(34))
+            ELSE 'false' END
+  FROM who w, relations r;
 GRANT SELECT ON who, sees TO PUBLIC;
 
 CREATE FUNCTION t.rows(relation text, condition text) RETURNS text LANGUAGE plpgsql AS $$
@@ -74,7 +115,8 @@ DECLARE
 BEGIN
     EXECUTE format('SELECT count(*) || '' '' || COALESCE(md5(string_agg(k, '' '' ORDER BY k)), '''')
                       FROM (SELECT %s::text AS k FROM public.%I WHERE %s) AS x',
-                   CASE relation WHEN 'product_ratings' THEN 'product_id' ELSE 'id' END, relation, condition)
+                   CASE relation WHEN 'product_ratings' THEN 'product_id' WHEN 'idempotency_keys' THEN 'key'
+                                 WHEN 'uploads' THEN 'name' ELSE 'id' END, relation, condition)
        INTO found;
     RETURN found;
 END
@@ -103,6 +145,19 @@ SELECT t.ok(count(*) > 3, 'there is something to see for ' || s.name)
     OR (s.name = 'rider' AND delivery_schedule_id IN
           (SELECT id FROM delivery_schedules WHERE rider_id = t.usr(6)))
  GROUP BY s.name;
+
+CREATE FUNCTION t.is_there(relation text, condition text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    found boolean;
+BEGIN
+    EXECUTE format('SELECT EXISTS (SELECT FROM public.%I WHERE %s)', relation, condition) INTO found;
+    RETURN found;
+END
+$$;
+SELECT t.same(string_agg(name || ' of ' || relation, ', ' ORDER BY name, relation),
+    'rider of loyalty_ledger, rider of payments, rider of promo_redemptions, rider of refunds',
+    'and only these find nothing where they are meant to find their own')
+  FROM sees WHERE name IN ('customer', 'rider', 'staff') AND condition <> 'false' AND NOT t.is_there(relation, condition);
 
 SELECT t.check_rows(s.name, app_role, user_id, order_id, relation, condition)
   FROM sees s JOIN who USING (name) ORDER BY s.name, relation;
@@ -160,7 +215,64 @@ INSERT INTO attempts VALUES
     ('DELETE FROM reviews WHERE id = ''40000000-0000-0000-0000-000000000002''',
      '{"nobody": "0", "customer": "1", "CUSTOMER 2": "0", "rider": "0", "staff": "1", "admin": "1", "system": "1", "guest": "0", "malformed": "0"}'),
     ('UPDATE loyalty_points SET points = points + 1000',
-     '{"nobody": "42501", "customer": "42501", "rider": "42501", "staff": "42501", "admin": "42501", "system": "42501", "guest": "42501", "malformed": "42501"}');
+     '{"nobody": "42501", "customer": "42501", "rider": "42501", "staff": "42501", "admin": "42501", "system": "42501", "guest": "42501", "malformed": "42501"}'),
+    ('INSERT INTO loyalty_ledger (user_id, points, reason) VALUES (''00000000-0000-0000-0000-000000000001'', 100, ''adjusted'')',
+     '{"nobody": "42501", "customer": "42501", "rider": "42501", "staff": "42501", "admin": "1", "system": "1", "guest": "42501", "malformed": "42501"}'),
+    ('INSERT INTO loyalty_ledger (user_id, points, reason, order_id) VALUES (''00000000-0000-0000-0000-000000000001'', 1000, ''returned'', ''20000000-0000-0000-0000-000000000034'')',
+     '{"nobody": "42501", "customer": "42501", "CUSTOMER 2": "42501", "rider": "42501", "staff": "1", "admin": "1", "system": "1", "guest": "42501", "malformed": "42501"}'),
+    ('INSERT INTO loyalty_ledger (user_id, points, reason, order_id) VALUES (''00000000-0000-0000-0000-000000000008'', 3, ''earned'', ''20000000-0000-0000-0000-000000000052'')',
+     '{"nobody": "42501", "customer": "42501", "rider": "42501", "staff": "1", "guest": "42501", "malformed": "42501"}'),
+    -- what hangs on orders
+    ('INSERT INTO order_status_history (order_id, status) VALUES (''20000000-0000-0000-0000-000000000034'', ''delivered'')',
+     '{"customer": "1", "CUSTOMER 2": "42501", "rider": "1", "staff": "1", "admin": "1", "system": "1", "guest": "1", "guest without order": "42501"}'),
+    ('INSERT INTO order_status_history (order_id, status, by_role) VALUES (''20000000-0000-0000-0000-000000000034'', ''delivered'', ''system'')',
+     '{"nobody": "42501", "customer": "42501", "rider": "42501", "staff": "42501", "admin": "42501", "system": "1", "guest": "42501", "malformed": "42501"}'),
+    ('INSERT INTO order_status_history (order_id, status, by_user) VALUES (''20000000-0000-0000-0000-000000000034'', ''delivered'', ''00000000-0000-0000-0000-000000000004'')',
+     '{"customer": "42501", "rider": "42501", "staff": "1", "admin": "42501", "guest": "42501"}'),
+    ('INSERT INTO payments (provider, event_id, type, order_id, amount, currency, raw) VALUES (''p'', ''e'', ''payment.succeeded'', ''20000000-0000-0000-0000-000000000034'', 1, ''EUR'', ''{}'')',
+     '{"nobody": "42501", "customer": "42501", "rider": "42501", "staff": "1", "admin": "1", "system": "1", "guest": "42501", "malformed": "42501"}'),
+    ('INSERT INTO refunds (order_id, amount) VALUES (''20000000-0000-0000-0000-000000000034'', 1)',
+     '{"nobody": "42501", "customer": "42501", "rider": "42501", "staff": "42501", "admin": "1", "system": "1", "guest": "42501", "malformed": "42501"}'),
+    ('UPDATE promo_redemptions SET returned_at = now() WHERE order_id = ''20000000-0000-0000-0000-000000000034''',
+     '{"nobody": "0", "customer": "1", "CUSTOMER 2": "0", "rider": "0", "staff": "1", "admin": "1", "system": "1", "guest": "1", "malformed": "0"}'),
+    ('INSERT INTO promo_redemptions (promo_code_id, order_id, user_id, amount) SELECT ''00000000-0000-0000-0000-000000000000'', ''20000000-0000-0000-0000-000000000043'', ''00000000-0000-0000-0000-000000000001'', 1',
+     '{"nobody": "42501", "customer": "23503", "CUSTOMER 2": "42501", "rider": "42501", "staff": "23503", "guest": "42501", "malformed": "42501"}'),
+    ('INSERT INTO promo_redemptions (promo_code_id, order_id, user_id, amount) SELECT ''00000000-0000-0000-0000-000000000000'', ''20000000-0000-0000-0000-000000000043'', ''00000000-0000-0000-0000-000000000002'', 1',
+     '{"nobody": "42501", "customer": "42501", "CUSTOMER 2": "42501", "rider": "42501", "guest": "42501", "malformed": "42501"}'),
+    -- accounts
+    ('INSERT INTO user_identities (user_id, provider, subject) VALUES (''00000000-0000-0000-0000-000000000001'', ''google'', ''s'')',
+     '{"nobody": "42501", "customer": "42501", "rider": "42501", "staff": "42501", "admin": "1", "system": "1", "guest": "42501", "malformed": "42501"}'),
+    ('DELETE FROM user_identities WHERE user_id = ''00000000-0000-0000-0000-000000000001''',
+     '{"nobody": "0", "customer": "1", "CUSTOMER 2": "0", "rider": "0", "staff": "0", "admin": "1", "system": "1", "guest": "0", "malformed": "0"}'),
+    ('INSERT INTO password_resets (user_id, token_sha256, expires_at) VALUES (''00000000-0000-0000-0000-000000000001'', repeat(''0'', 64), now() + interval ''1 hour'')',
+     '{"nobody": "42501", "customer": "1", "CUSTOMER 2": "42501", "rider": "42501", "staff": "42501", "admin": "1", "system": "1", "guest": "42501", "malformed": "42501"}'),
+    ('UPDATE password_resets SET used_at = now() WHERE user_id = ''00000000-0000-0000-0000-000000000001''',
+     '{"nobody": "0", "customer": "1", "CUSTOMER 2": "0", "rider": "0", "staff": "0", "admin": "1", "system": "1", "guest": "0", "malformed": "0"}'),
+    -- operations
+    ('INSERT INTO outbox (topic, aggregate_id) VALUES (''t'', ''00000000-0000-0000-0000-000000000001'')',
+     '{"nobody": "42501", "customer": "1", "rider": "1", "staff": "1", "admin": "1", "system": "1", "guest": "1", "malformed": "42501"}'),
+    ('INSERT INTO outbox (topic, aggregate_id, sent_at) VALUES (''t'', ''00000000-0000-0000-0000-000000000001'', now())',
+     '{"nobody": "42501", "customer": "42501", "system": "42501", "guest": "42501"}'),
+    ('UPDATE outbox SET attempts = attempts + 1',
+     '{"nobody": "0", "customer": "0", "rider": "0", "staff": "0", "admin": "all", "system": "all", "guest": "0", "malformed": "0"}'),
+    ('DELETE FROM outbox WHERE topic = ''order.created''',
+     '{"nobody": "0", "customer": "0", "rider": "0", "staff": "0", "admin": "1", "system": "1", "guest": "0", "malformed": "0"}'),
+    ('INSERT INTO idempotency_keys (scope, key, request_hash, status, body) VALUES (''s'', ''k'', repeat(''0'', 64), 201, '''')',
+     '{"nobody": "42501", "customer": "1", "rider": "1", "staff": "1", "admin": "1", "system": "1", "guest": "1", "malformed": "42501"}'),
+    ('DELETE FROM idempotency_keys',
+     '{"nobody": "0", "customer": "0", "rider": "0", "staff": "0", "admin": "0", "system": "2", "guest": "0", "malformed": "0"}'),
+    ('INSERT INTO audit_log (action, entity) VALUES (''a'', ''e'')',
+     '{"customer": "1", "rider": "1", "staff": "1", "admin": "1", "system": "1", "guest": "1"}'),
+    ('INSERT INTO audit_log (actor_id, actor_role, action, entity) VALUES (''00000000-0000-0000-0000-000000000003'', ''admin'', ''a'', ''e'')',
+     '{"nobody": "42501", "customer": "42501", "rider": "42501", "staff": "42501", "admin": "1", "system": "42501", "guest": "42501", "malformed": "42501"}'),
+    ('INSERT INTO newsletter_subscribers (email) VALUES (''n@example.com'')',
+     '{"nobody": "42501", "customer": "42501", "rider": "42501", "staff": "42501", "admin": "1", "system": "1", "guest": "42501", "malformed": "42501"}'),
+    ('DELETE FROM newsletter_subscribers WHERE email = ''john@example.com''',
+     '{"nobody": "0", "customer": "0", "CUSTOMER 2": "0", "staff": "0", "admin": "1", "system": "1", "guest": "0", "malformed": "0"}'),
+    ('INSERT INTO uploads (name, content_type, size) VALUES (''u.png'', ''image/png'', 1)',
+     '{"nobody": "42501", "customer": "1", "rider": "1", "staff": "1", "admin": "1", "system": "1", "guest": "1", "malformed": "42501"}'),
+    ('INSERT INTO uploads (name, user_id, content_type, size) VALUES (''u.png'', ''00000000-0000-0000-0000-000000000001'', ''image/png'', 1)',
+     '{"nobody": "42501", "customer": "1", "CUSTOMER 2": "42501", "rider": "42501", "guest": "42501", "malformed": "42501"}');
 GRANT SELECT ON attempts TO PUBLIC;
 
 CREATE FUNCTION t.check_write(name text, app_role text, user_id text, order_id text, statement text, outcome text)

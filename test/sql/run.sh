@@ -62,6 +62,14 @@ check() {
   tally <"$tmp/line"
 }
 
+# holds LABEL QUERY: it answers "t".
+holds() {
+  local answer
+  answer=$(db_psql -c "$2" 2>&1)
+  if [ "$answer" = t ]; then echo "ok - $1"; else echo "not ok - $1: $answer"; fi >"$tmp/line"
+  tally <"$tmp/line"
+}
+
 # A file of asserts; one that ends in an error counts as a failure.
 run_file() {
   db_psql -f "$here/$1.sql" >"$tmp/out" 2>"$tmp/err" ||
@@ -135,7 +143,26 @@ owner_psql -c "CREATE EXTENSION pg_trgm"
 schema_of >"$tmp/empty"
 check "001, as the owner, who is no superuser" up "${migrations[0]}"
 schema_of >"$tmp/initial"
-check "the later ones" up "${migrations[@]:1}"
+owner_psql -1 -f "$here/legacy.sql"
+check "the later ones, over what was there" up "${migrations[@]:1}"
+holds "addresses in lower case, empty phone numbers gone, an account for everybody" \
+  "SELECT string_agg(format('%s|%s|%s', email, phone, points), ' ' ORDER BY email) = 'old@example.com||44 rider@example.com||0'
+     FROM users u JOIN loyalty_points l ON l.user_id = u.id"
+holds "codes in upper case, unlimited ones uncounted" "SELECT code = 'SUMMER' AND used_count = 0 FROM promo_codes"
+holds "a slot with its orders, assigned to somebody or nobody" \
+  "SELECT format('%s %s %s', status, booked, capacity) = 'available 2 10' FROM delivery_schedules"
+holds "orders numbered as they came, by day" \
+  "SELECT string_agg(order_number, ' ' ORDER BY id) = 'ORD20260104004 ORD20260103003 ORD20260102002 ORD20260101001' FROM orders"
+holds "with their amounts and ways" \
+  "SELECT bool_and(subtotal = 22 AND total_amount = 22 AND (fulfilment = 'delivery') = (delivery_schedule_id IS NOT NULL)
+     AND (status = 'refunded') = (payment_status = 'refunded')) AND count(DISTINCT tracking_token) = 4 FROM orders"
+holds "lines with names" "SELECT string_agg(DISTINCT product_name, ' ' ORDER BY product_name) = 'Bread Cake' FROM order_items"
+holds "a cake with its line" "SELECT c.unit_price = 20 AND i.product_name = 'Cake' FROM custom_cake_configurations c JOIN order_items i ON i.id = c.order_item_id"
+holds "points and refunds carried over, and a history" \
+  "SELECT (SELECT sum(points) FROM loyalty_ledger) = 44 AND (SELECT sum(amount) FROM refunds) = 22
+      AND (SELECT string_agg(status, ' ' ORDER BY id) FROM order_status_history WHERE order_id::text LIKE '%4') = 'pending delivered'"
+holds "figures as before" "SELECT sum(sold) = 2 FROM product_ratings"
+owner_psql -c "INSERT INTO orders (guest_name, guest_phone, total_amount, status) VALUES ('Guest', '+1234567890', 5, 'ready')"
 schema_of >"$tmp/first"
 check "app_user reads schema_migrations" \
   db_psql -c "SET ROLE app_user; SELECT count(*) FROM schema_migrations"
@@ -143,6 +170,8 @@ check "app_user does not write schema_migrations" bash -c \
   "! psql -Xq -v ON_ERROR_STOP=1 -d '$(url_of "$name")' -c 'SET ROLE app_user; DELETE FROM schema_migrations'"
 check "down to 001" down "${migrations[@]:1}"
 schema_of >"$tmp/after_later"
+holds "keeps all orders, a guest's too" "SELECT count(*) = 5 AND sum(total_amount) = 93 AND bool_and(user_id IS NOT NULL) FROM orders"
+holds "and the points" "SELECT sum(points) = 44 FROM loyalty_points"
 check "leaves what 001 had made" diff <(plain "$tmp/initial") <(plain "$tmp/after_later")
 check "down" down "${migrations[0]}"
 schema_of | grep -v 'schema_migrations TO ' >"$tmp/after_down"
@@ -179,7 +208,7 @@ check "a search is a session's first statement" typing_error_is_found
 # ---- files of asserts ----------------------------------------------------------------
 
 db_psql -f "$here/helpers.sql" || exit 1
-for file in schema totals views ratings rows rights search seed; do run_file "$file"; done
+for file in schema totals views ratings people orders operations rows rights search seed; do run_file "$file"; done
 
 # ---- stock is written in place -------------------------------------------------------
 
@@ -203,29 +232,53 @@ check "stock is updated in place (HOT), 9 times of 10 at least" wait_for \
 
 # ---- two at once ---------------------------------------------------------------------
 
+# A session that has run some SQL and keeps its transaction open.
+hold_open() {
+  rm -f "$tmp/fifo"
+  mkfifo "$tmp/fifo"
+  PGAPPNAME=omade_first db_psql -f "$tmp/fifo" >/dev/null 2>"$tmp/first.err" &
+  first_pid=$!
+  exec 9>"$tmp/fifo"
+  printf 'BEGIN;\n%s\nSELECT pg_advisory_xact_lock(%d);\n' "$1" $$ >&9
+  wait_for "SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = $$ AND granted" ||
+    { exec 9>&-; return 1; }
+}
+
+# It commits.
+let_go() {
+  printf 'COMMIT;\n' >&9
+  exec 9>&-
+  wait "$first_pid"
+}
+
 # first SQL, second SQL: the first stays open until the second waits for it, or until the
 # second is done without waiting.
 two_at_once() {
   local first=$1 second=$2
-  rm -f "$tmp/fifo"
-  mkfifo "$tmp/fifo"
-  PGAPPNAME=omade_first db_psql -f "$tmp/fifo" >/dev/null 2>"$tmp/first.err" &
-  local first_pid=$!
-  exec 9>"$tmp/fifo"
-  printf 'BEGIN;\n%s\nSELECT pg_advisory_xact_lock(%d);\n' "$first" $$ >&9
-  wait_for "SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = $$ AND granted" ||
-    { exec 9>&-; return 1; }
+  hold_open "$first" || return 1
   PGAPPNAME=omade_second db_psql -c "$second" >/dev/null 2>"$tmp/second.err" &
   local second_pid=$!
   wait_for "SELECT count(*) = 1 FROM pg_stat_activity WHERE application_name = 'omade_second'
              AND datname = current_database() AND wait_event_type = 'Lock'"
   local waited=$?
-  printf 'COMMIT;\n' >&9
-  exec 9>&-
-  wait $first_pid && wait $second_pid && [ $waited -eq 0 ] && return 0
+  let_go && wait $second_pid && [ $waited -eq 0 ] && return 0
   cat "$tmp/first.err" "$tmp/second.err"
   return 1
 }
+
+# first SQL, second SQL: the second is done while the first is open.
+side_by_side() {
+  local first=$1 second=$2 answer
+  hold_open "$first" || return 1
+  answer=$(db_psql -c "SET lock_timeout = '10s'" -c "$second" 2>&1)
+  let_go && [ "$answer" = t ] && return 0
+  echo "$answer"
+  cat "$tmp/first.err"
+  return 1
+}
+
+# SQL that is refused by a CHECK, once nobody is in its way.
+refused() { printf 'DO $do$ BEGIN %s RAISE $$done$$; EXCEPTION WHEN check_violation THEN NULL; END $do$' "$1"; }
 
 printf '# two at once\n'
 db_psql -c "INSERT INTO orders (id, user_id, total_amount) VALUES (t.ord(801), t.usr(1), 0);
@@ -244,6 +297,68 @@ check "a delivery while a line is added: the second waits" two_at_once \
   "$add_line, 1, 1);" "UPDATE orders SET status = 'delivered' WHERE id = t.ord(801)"
 check "and every piece is counted" wait_for \
   "SELECT sold = 3 FROM product_ratings WHERE product_id = t.product(801)"
+
+# The counters that orders share.
+db_psql <<'SQL' >/dev/null
+INSERT INTO delivery_schedules (id, delivery_date, delivery_time, capacity, rider_id, status) VALUES
+    (t.ord(1), '2002-01-01', '09:00-11:00', 1, NULL, 'available'), (t.ord(2), '2002-01-02', '09:00-11:00', 3, t.usr(6), 'assigned'),
+    (t.ord(3), '2002-01-03', '09:00-11:00', 5, NULL, 'available');
+INSERT INTO promo_codes (id, code, discount_type, amount, valid_from, valid_to, usage_limit, per_user_limit) VALUES
+    (t.ord(1), 'LAST', 'fixed', 1, now(), now() + interval '1 day', 1, NULL), (t.ord(2), 'FREELY', 'fixed', 1, now(), now() + interval '1 day', NULL, NULL),
+    (t.ord(3), 'ONLYONE', 'fixed', 1, now(), now() + interval '1 day', NULL, 1);
+INSERT INTO orders (id, user_id, total_amount, points_redeemed) SELECT t.ord(n), t.usr(19), 0, 60 FROM generate_series(811, 819) AS n;
+INSERT INTO orders (id, user_id, total_amount, fulfilment, delivery_schedule_id, status)
+    SELECT t.ord(n), t.usr(19), 0, 'delivery', t.ord(2), 'dispatched' FROM unnest(ARRAY[821, 822]) AS n;
+INSERT INTO loyalty_ledger (user_id, points, reason) VALUES (t.usr(19), 100, 'adjusted');
+SQL
+into_slot="INSERT INTO orders (user_id, total_amount, fulfilment, delivery_schedule_id) VALUES (t.usr(19), 0, 'delivery', t.ord(1));"
+check "two take the last place of a slot: the second waits, and is refused" two_at_once "$into_slot" "$(refused "$into_slot")"
+check "and one has it" wait_for "SELECT booked = 1 FROM delivery_schedules WHERE id = t.ord(1)"
+
+spend() { echo "INSERT INTO loyalty_ledger (user_id, points, reason, order_id) VALUES (t.usr(19), -60, 'redeemed', t.ord($1));"; }
+check "two spend the same points: the second waits, and is refused" two_at_once "$(spend 811)" "$(refused "$(spend 812)")"
+check "and the balance is right" wait_for "SELECT points = 40 FROM loyalty_points WHERE user_id = t.usr(19)"
+
+use() { echo "SELECT t.app('customer', t.usr(19)::text); SELECT * FROM lock_promo('$1', t.usr(19), NULL);
+  INSERT INTO promo_redemptions (promo_code_id, order_id, user_id, amount) VALUES (t.ord($2), t.ord($3), t.usr(19), 1);"; }
+seen() { printf "SELECT set_config('app.user_role', 'customer', false); DO \$\$ BEGIN IF NOT (SELECT %s FROM lock_promo('%s', t.usr(%s), NULL)) THEN RAISE 'not seen'; END IF; END \$\$" "$2" "$1" "$3"; }
+check "two use a code for the last time: the second waits, and sees it used" two_at_once "$(use LAST 1 813)" "$(seen LAST 'used_count = usage_limit' 18)"
+check "one uses a code twice that is for once: the second waits, and sees it used" two_at_once "$(use ONLYONE 3 814)" "$(seen ONLYONE 'buyer_uses = 1' 19)"
+check "many use an unlimited code: nobody waits" side_by_side "$(use FREELY 2 815)" \
+  "SELECT set_config('app.user_role', 'customer', false) = '' OR EXISTS (SELECT FROM lock_promo('FREELY', t.usr(18), NULL))"
+
+claim="claim_idempotency_key('POST /orders', 'k')"
+check "a key that is in flight is told at once" side_by_side "SELECT * FROM $claim;" "SELECT NOT claimed FROM $claim"
+check "and free afterwards" wait_for "SELECT claimed FROM $claim"
+
+deliver() { echo "UPDATE orders SET status = 'delivered' WHERE id = t.ord($1);"; }
+check "the last two of a slot are delivered at once: the second waits" two_at_once "$(deliver 821)" "$(deliver 822)"
+check "and the slot is completed" wait_for "SELECT status = 'completed' FROM delivery_schedules WHERE id = t.ord(2)"
+
+# Sixteen want five places.
+crowd() {
+  local i pids=()
+  for ((i = 0; i < 16; i++)); do
+    db_psql -c "${into_slot/t.ord(1)/t.ord(3)}" >/dev/null 2>&1 &
+    pids+=($!)
+  done
+  for i in "${pids[@]}"; do wait "$i"; done
+  [ "$(db_psql -c "SELECT booked || ' ' || (SELECT count(*) FROM orders WHERE delivery_schedule_id = d.id)
+                     FROM delivery_schedules d WHERE id = t.ord(3)")" = "5 5" ]
+}
+check "sixteen want five places: five have one" crowd
+
+# ---- who listens ---------------------------------------------------------------------
+
+printf '# notifications\n'
+told() {
+  [ "$(db_psql -c "LISTEN order_events" -c "INSERT INTO order_status_history (order_id, status, payment_status, by_role)
+    VALUES (t.ord(811), $1, 'system')" 2>&1 | sed -n 's/.*"order_events".*payload "\([^"]*\)".*/\1/p')" = "$2" ]
+}
+order=$(db_psql -c "SELECT t.ord(811)")
+check "a new order wakes nobody" told "'pending', NULL" ""
+check "a changed one its streams" told "'confirmed', NULL" "$order"
+check "a paid one, too" told "'pending', 'paid'" "$order"
 
 # ---- end -----------------------------------------------------------------------------
 

@@ -60,6 +60,18 @@ SELECT t.ok(count(*) >= 30, 'reviews'), t.same(count(DISTINCT rating) > 3, true,
 SELECT t.same(count(*), (SELECT count(*) FROM users), 'a loyalty account for everybody'),
        t.ok(sum(points) > 500, 'with points') FROM loyalty_points;
 
+SELECT t.ok(count(*) FILTER (WHERE fulfilment = 'delivery') >= 20 AND bool_and((fulfilment = 'delivery') = (address IS NOT NULL)
+            AND (fulfilment = 'pickup') = (pickup_at IS NOT NULL)), 'deliveries have an address, the others a time'),
+       t.same(count(DISTINCT payment_method), 4::bigint, 'paid in all ways'),
+       t.ok(count(*) FILTER (WHERE user_id IS NULL) >= 3, 'some by guests'),
+       t.ok(count(*) FILTER (WHERE discount_amount > 0) >= 5 AND count(*) FILTER (WHERE points_redeemed > 0) >= 3
+            AND count(*) FILTER (WHERE tip_amount > 0) >= 3 AND count(*) FILTER (WHERE delivery_fee > 0) >= 5, 'with discounts, points, tips, fees'),
+       t.same(count(*) FILTER (WHERE order_number <> 'ORD' || to_char(created_at AT TIME ZONE shop_timezone(), 'YYYYMMDD') || right(id::text, 3)),
+              0::bigint, 'numbered by their day'),
+       t.same(count(*) FILTER (WHERE status = 'delivered' AND payment_status <> 'paid'), 0::bigint, 'delivered ones are paid')
+  FROM orders;
+SELECT t.ok(substr(next_order_number(), 12)::integer > 100, 'new orders are numbered after them');
+
 -- The hashes are of the password that the file names ($2b$ and $2a$ agree on ASCII).
 SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pgcrypto') AS can_hash \gset
 \if :can_hash
