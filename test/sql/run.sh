@@ -287,6 +287,11 @@ add_line="INSERT INTO order_items (order_id, product_id, quantity, unit_price, s
 check "two add lines to one order: the second waits" two_at_once "$add_line, 5, 5);" "$add_line, 7, 7)"
 check "and its total has both" wait_for "SELECT total_amount = 12 FROM orders WHERE id = t.ord(801)"
 
+db_psql -c "INSERT INTO orders (id, user_id, subtotal, total_amount) VALUES (t.ord(802), t.usr(1), 7, 7)"
+add_more=${add_line//801), t.product/802), t.product}
+check "also when the second's own lines are the total already" two_at_once "$add_more, 5, 5);" "$add_more, 7, 7)"
+check "and its total has both" wait_for "SELECT total_amount = 12 FROM orders WHERE id = t.ord(802)"
+
 review="INSERT INTO reviews (user_id, product_id, rating) VALUES"
 check "two review one product: the second waits" two_at_once \
   "$review (t.usr(1), t.product(801), 5);" "$review (t.usr(2), t.product(801), 2)"
