@@ -10,7 +10,7 @@
 
 /* ---- the list --------------------------------------------------------------------- */
 
-enum kind { KIND_TEXT, KIND_NUMBER, KIND_FLAG, KIND_SECRET };
+enum kind { KIND_TEXT, KIND_NUMBER, KIND_FLAG, KIND_CHOICE, KIND_SECRET, KIND_DATABASE };
 
 struct setting {
     enum kind kind;
@@ -19,20 +19,29 @@ struct setting {
     const char *text;
     int64_t number, least, most;
     const char *unit, *meaning;
+    const char *choices; /* "this|that" */
 };
 
+#define CONFIG_PLAIN(kind, field, name, value, meaning, choices)                         \
+    { kind, name, offsetof(struct config, field), value, 0, 0, 0, "", meaning, choices },
 #define CONFIG_TEXT(field, name, value, meaning)                                         \
-    { KIND_TEXT, name, offsetof(struct config, field), value, 0, 0, 0, "", meaning },
+    CONFIG_PLAIN(KIND_TEXT, field, name, value, meaning, NULL)
 #define CONFIG_NUMBER(field, name, value, least, most, unit, meaning)                    \
-    { KIND_NUMBER, name,   offsetof(struct config, field), NULL, value, least, most,     \
-      unit,        meaning },
+    { KIND_NUMBER, name, offsetof(struct config, field), NULL, value, least, most, unit, \
+      meaning,     NULL },
 #define CONFIG_FLAG(field, name, value, meaning)                                         \
-    { KIND_FLAG, name, offsetof(struct config, field), NULL, value, 0, 1, "", meaning },
+    { KIND_FLAG, name, offsetof(struct config, field), NULL, value, 0, 1, "",            \
+      meaning,   NULL },
+#define CONFIG_CHOICE(field, name, value, choices, meaning)                              \
+    CONFIG_PLAIN(KIND_CHOICE, field, name, value, meaning, choices)
 #define CONFIG_SECRET(field, name, meaning)                                              \
-    { KIND_SECRET, name, offsetof(struct config, field), NULL, 0, 0, 0, "", meaning },
+    CONFIG_PLAIN(KIND_SECRET, field, name, NULL, meaning, NULL)
+#define CONFIG_DATABASE(field, name, meaning)                                            \
+    CONFIG_PLAIN(KIND_DATABASE, field, name, NULL, meaning, NULL)
 
-static const struct setting settings[] = { CONFIG_SETTINGS(CONFIG_TEXT, CONFIG_NUMBER,
-                                                           CONFIG_FLAG, CONFIG_SECRET) };
+static const struct setting settings[] = { CONFIG_SETTINGS(
+    CONFIG_TEXT, CONFIG_NUMBER, CONFIG_FLAG, CONFIG_CHOICE, CONFIG_SECRET,
+    CONFIG_DATABASE) };
 
 static void *place(struct config *config, const struct setting *s)
 {
@@ -64,6 +73,26 @@ static bool read_flag(const char *text, bool *flag)
     return false;
 }
 
+static bool is_choice(const char *choices, const char *text)
+{
+    size_t n = strlen(text);
+
+    if (n == 0 || strchr(text, '|') != NULL) return false;
+    for (const char *p = choices; p != NULL; p = strchr(p, '|')) {
+        if (*p == '|') p++;
+        if (strncmp(p, text, n) == 0 && (p[n] == '|' || p[n] == '\0')) return true;
+    }
+    return false;
+}
+
+/* libpq takes anything without '=' for the name of a database on this machine. */
+static bool is_database(const char *text)
+{
+    return strncmp(text, "postgres://", 11) == 0 ||
+           strncmp(text, "postgresql://", 13) == 0 ||
+           (strchr(text, '=') != NULL && strstr(text, "://") == NULL);
+}
+
 static bool set(struct config *config, const struct setting *s, const char *text,
                 struct buf *fault)
 {
@@ -72,6 +101,17 @@ static bool set(struct config *config, const struct setting *s, const char *text
     switch (s->kind) {
     case KIND_TEXT:
     case KIND_SECRET: *(const char **)at = text; return true;
+    case KIND_CHOICE:
+        *(const char **)at = text;
+        if (is_choice(s->choices, text)) return true;
+        buf_addf(fault, "%s is '%s', but must be one of %s", s->name, text, s->choices);
+        return false;
+    case KIND_DATABASE:
+        *(const char **)at = text;
+        if (is_database(text)) return true;
+        buf_addf(fault, "%s must be a URL: postgres://user:password@host/database",
+                 s->name);
+        return false;
     case KIND_NUMBER:
         if (read_number(s, text, at)) return true;
         buf_addf(fault, "%s is '%s', but must be a whole number from %lld to %lld%s%s",
@@ -237,9 +277,11 @@ static void print_value(const struct config *config, const struct setting *s,
         break;
     case KIND_FLAG: buf_add_text(out, *(const bool *)at ? "on" : "off"); break;
     case KIND_SECRET:
+    case KIND_DATABASE:
         buf_add_text(out, *(const char *const *)at == NULL ? "-" : "(set)");
         break;
     case KIND_TEXT:
+    case KIND_CHOICE:
         text = *(const char *const *)at;
         buf_add_text(out, *text == '\0' ? "-" : text);
         break;
@@ -254,12 +296,13 @@ void config_print(const struct config *config, struct buf *out)
         buf_addf(out, "%-28s ", s->name);
         print_value(config, s, out);
         buf_addf(out, "\n    %s", s->meaning);
+        if (s->choices != NULL) buf_addf(out, ": %s", s->choices);
         if (s->kind == KIND_NUMBER)
-            buf_addf(out, " (default %lld)", (long long)s->number);
+            buf_addf(out, " (default %lld%s%s)", (long long)s->number,
+                     *s->unit == '\0' ? "" : " ", s->unit);
         if (s->kind == KIND_FLAG)
             buf_addf(out, " (default %s)", s->number ? "on" : "off");
-        if (s->kind == KIND_TEXT && *s->text != '\0')
-            buf_addf(out, " (default %s)", s->text);
+        if (s->text != NULL && *s->text != '\0') buf_addf(out, " (default %s)", s->text);
         BUF_ADD(out, "\n");
     }
 }

@@ -17,15 +17,17 @@
 /* TEXT(field, NAME, default, meaning)
  * NUMBER(field, NAME, default, least, most, unit, meaning)
  * FLAG(field, NAME, default, meaning)                        on | off
- * SECRET(field, NAME, meaning)                               a TEXT never printed */
+ * CHOICE(field, NAME, default, choices, meaning)             one of "this|that"
+ * SECRET(field, NAME, meaning)                               a TEXT never printed
+ * DATABASE(field, NAME, meaning)                             a SECRET that libpq takes */
 /* clang-format off */
-#define CONFIG_SETTINGS(TEXT, NUMBER, FLAG, SECRET)                                           \
+#define CONFIG_SETTINGS(TEXT, NUMBER, FLAG, CHOICE, SECRET, DATABASE)                         \
     NUMBER(port, "PORT", 3000, 0, 65535, "", "port to serve on; 0 picks a free one")          \
     TEXT(host, "HOST", "", "address to serve on; 127.0.0.1 in dev, 0.0.0.0 in serve")         \
     NUMBER(workers, "WORKERS", 0, 0, 256, "", "processes; 0: one in dev, the cores in serve") \
-    SECRET(database_url, "DATABASE_URL", "PostgreSQL as the owner: migrate, seed, psql")      \
-    SECRET(app_database_url, "APP_DATABASE_URL", "PostgreSQL as app_user: the server")        \
-    SECRET(listen_url, "DATABASE_LISTEN_URL", "PostgreSQL past a pooler, for LISTEN")         \
+    DATABASE(database_url, "DATABASE_URL", "PostgreSQL as the owner: migrate, seed, psql")      \
+    DATABASE(app_database_url, "APP_DATABASE_URL", "PostgreSQL as app_user: the server")        \
+    DATABASE(listen_url, "DATABASE_LISTEN_URL", "PostgreSQL past a pooler, for LISTEN")         \
     SECRET(redis_url, "REDIS_URL", "redis://[user:password@]host:port/db, or unix:///path")   \
     FLAG(allow_owner, "ALLOW_OWNER", false, "serve also as superuser or table owner")         \
     NUMBER(db_connections, "DB_CONNECTIONS", 2, 1, 64, "", "shared connections a worker")     \
@@ -59,8 +61,8 @@
     NUMBER(drain_timeout, "DRAIN_TIMEOUT", 20000, 10, 600000, "ms", "for requests in flight at the end") \
     NUMBER(heartbeat, "HEARTBEAT_TIMEOUT", 10000, 100, 600000, "ms", "without a sign of life; then killed") \
     NUMBER(heartbeat_cpu, "HEARTBEAT_CPU", 1000, 50, 600000, "ms", "CPU time without a sign of life") \
-    TEXT(log_level, "LOG_LEVEL", "info", "debug, info, warn, error or off")                   \
-    TEXT(log_format, "LOG_FORMAT", "text", "text (key=value) or json")                        \
+    CHOICE(log_level, "LOG_LEVEL", "info", "debug|info|warn|error|off", "the least that is logged") \
+    CHOICE(log_format, "LOG_FORMAT", "text", "text|json", "of the log; text is key=value")    \
     TEXT(cors_origins, "CORS_ORIGINS", "", "allowed origins, comma-separated, or *; * in dev") \
     TEXT(shop_timezone, "SHOP_TIMEZONE", "UTC", "the shop's time zone")                       \
     TEXT(rate_limits, "RATE_LIMITS", "", "on, off or a JSON file; off in dev, on in serve")        \
@@ -71,7 +73,8 @@ struct config {
 #define CONFIG_TEXT(field, ...) const char *field;
 #define CONFIG_NUMBER(field, ...) int64_t field;
 #define CONFIG_FLAG(field, ...) bool field;
-    CONFIG_SETTINGS(CONFIG_TEXT, CONFIG_NUMBER, CONFIG_FLAG, CONFIG_TEXT)
+    CONFIG_SETTINGS(CONFIG_TEXT, CONFIG_NUMBER, CONFIG_FLAG, CONFIG_TEXT, CONFIG_TEXT,
+                    CONFIG_TEXT)
 #undef CONFIG_TEXT
 #undef CONFIG_NUMBER
 #undef CONFIG_FLAG

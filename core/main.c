@@ -119,11 +119,14 @@ static void set_upload_dir(struct config *config)
 {
     static char path[PATH_MAX];
     const char *state = getenv("OMADE_STATE_DIR");
+    char message[PATH_MAX + 80];
 
     if (*config->upload_dir != '\0') {
-        if (mkdir(config->upload_dir, 0700) != 0 && errno != EEXIST)
-            log_warn("UPLOAD_DIR cannot be made", log_text("folder", config->upload_dir));
-        return;
+        if (mkdir(config->upload_dir, 0700) == 0 || errno == EEXIST) errno = 0;
+        if (errno == 0 && access(config->upload_dir, W_OK | X_OK) == 0) return;
+        snprintf(message, sizeof message, "UPLOAD_DIR '%s': %s", config->upload_dir,
+                 strerror(errno));
+        die(1, message);
     }
     if (state == NULL || *state == '\0') snprintf(path, sizeof path, "/tmp");
     else snprintf(path, sizeof path, "%s/uploads", state);
@@ -181,13 +184,9 @@ static void take_arguments(const struct verb *verb, struct config *config, int a
 
 static void setup_log(const struct config *config)
 {
-    enum log_level level;
+    enum log_level level = LOG_INFO;
 
-    if (!log_level_of(slice_of(config->log_level), &level))
-        die(1, "LOG_LEVEL must be debug, info, warn, error or off");
-    if (strcmp(config->log_format, "text") != 0 &&
-        strcmp(config->log_format, "json") != 0)
-        die(1, "LOG_FORMAT must be text or json");
+    (void)log_level_of(slice_of(config->log_level), &level);
     log_setup(level, strcmp(config->log_format, "json") == 0 ? LOG_JSON : LOG_KEY_VALUE,
               "supervisor");
 }

@@ -139,6 +139,16 @@ bool slots_open(struct slots *s, const struct config *config, int count,
     return true;
 }
 
+void slots_unlisten(struct slots *s)
+{
+    for (int i = 0; i < s->count; i++) {
+        int fd = s->slot[i].listen_fd;
+
+        if (fd >= 0 && (i == 0 || fd != SYSTEMD_FIRST_FD)) close(fd);
+        s->slot[i].listen_fd = -1;
+    }
+}
+
 /* ---- starting ---------------------------------------------------------------------------- */
 
 static void on_orphaned(int number)

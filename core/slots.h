@@ -58,6 +58,9 @@ bool slots_ended(struct slots *s, pid_t pid, int status, bool expected);
 /* Kills the workers that give no sign of life. */
 void slots_check(struct slots *s, const struct config *config);
 
+/* Nobody comes in any more: closes the sockets, which workers do as they drain. */
+void slots_unlisten(struct slots *s);
+
 /* Sends to all workers. */
 void slots_send(struct slots *s, enum control_type type, uint64_t number,
                 const char *text, int fd);

@@ -206,6 +206,7 @@ static void begin_drain(struct supervisor *s)
     s->draining = true;
     s->kill_at_ms = clock_ms() + clock_scaled(s->config->drain_timeout) + KILL_AFTER_MS;
     slots_send(&s->slots, CONTROL_DRAIN, 0, "", -1);
+    slots_unlisten(&s->slots);
 }
 
 static void reap(struct supervisor *s)

@@ -191,18 +191,6 @@ static void on_ending(uv_timer_t *timer)
     }
 }
 
-static void drain(struct worker *w, int64_t limit_ms)
-{
-    if (w->draining) return;
-    w->draining = true;
-    w->rt.env.draining = true;
-    w->drain_until_ms = clock_ms() + clock_scaled(limit_ms);
-    jobs_pause(&w->rt.env);
-    kill_in_all(w, STREAMS);
-    server_drain(w->server, on_drained, w);
-    uv_timer_start(&w->ending, on_ending, 1, TURN_MS);
-}
-
 /* ---- the supervisor -------------------------------------------------------------------------- */
 
 /* Accepts for a slot that has no worker just now. */
@@ -225,6 +213,28 @@ static void stop_helping(struct worker *w, uint32_t slot)
     server_unlisten(w->server, w->helping[slot] - 1);
     close(w->helping[slot] - 1);
     w->helping[slot] = 0;
+}
+
+/* ---- the drain ------------------------------------------------------------------------- */
+
+/* All copies of the sockets go: who comes now is refused, and does not wait in vain. */
+static void unlisten(struct worker *w)
+{
+    for (uint32_t i = 0; i < SLOTS_MAX; i++) stop_helping(w, i);
+    close(w->plan->listen_fd);
+}
+
+static void drain(struct worker *w, int64_t limit_ms)
+{
+    if (w->draining) return;
+    w->draining = true;
+    w->rt.env.draining = true;
+    w->drain_until_ms = clock_ms() + clock_scaled(limit_ms);
+    jobs_pause(&w->rt.env);
+    kill_in_all(w, STREAMS);
+    server_drain(w->server, on_drained, w);
+    unlisten(w);
+    uv_timer_start(&w->ending, on_ending, 1, TURN_MS);
 }
 
 static void handle_message(struct worker *w, const struct control_message *m, int fd)

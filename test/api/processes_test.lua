@@ -5,6 +5,7 @@
 
 local check  = require "check"
 local client = require "client"
+local socket = require "socket"
 
 local supervisor = os.getenv "TEST_SERVER_PID"
 
@@ -65,6 +66,12 @@ return {
     client.get("/pid", { on = idle })
     client.sleep(0.1)
     client.shell("kill -TERM " .. supervisor)
+    client.eventually(20, "new connections are refused", function()
+      local ok, fresh = pcall(client.connect)
+      if ok then fresh:close() end
+      return not ok
+    end)
+    check.equal(#socket.select({ c.socket }, nil, 0), 0, "before the one in flight is answered")
     local answer = c:answer "GET"
     check.status(answer, 200)
     check.matches(answer.headers.connection, "close")

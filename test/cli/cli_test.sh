@@ -180,21 +180,28 @@ for wrong in PORT=banana PORT=-1 PORT=3000x DB_CONNECTIONS=0 DB_CONNECTIONS=1e3 
   omade "$wrong" serve
   check "serve with $wrong" complains 1 "^omade: ${wrong%%=*} "
 done
-omade LOG_LEVEL=x serve
-check 'serve with LOG_LEVEL=x' complains 1 'LOG_LEVEL'
-omade LOG_FORMAT=xml serve
-check 'serve with LOG_FORMAT=xml' complains 1 'LOG_FORMAT'
+for wrong in LOG_LEVEL=x LOG_LEVEL=warn\|error LOG_FORMAT=xml DATABASE_URL=banana \
+  APP_DATABASE_URL=http://x DATABASE_LISTEN_URL=banana; do
+  for verb in serve config routes; do
+    omade "$wrong" "$verb"
+    check "$verb with $wrong" complains 1 "^omade: ${wrong%%=*} "
+  done
+done
+omade UPLOAD_DIR=/nonexistent serve --port 0
+check 'serve with an UPLOAD_DIR that is not there' complains 1 "^omade: UPLOAD_DIR '/nonexistent'"
 omade OMADE_HOME=/nonexistent config
 check 'OMADE_HOME that is no home' complains 1 'OMADE_HOME'
 
 omade config
 check 'config' ended 0
-settings=$(grep -oE '\b(TEXT|NUMBER|FLAG|SECRET)\([a-z_]+, "[A-Z_]+"' "$home/core/config.h" | cut -d'"' -f2)
+settings=$(grep -oE '\b(TEXT|NUMBER|FLAG|CHOICE|SECRET|DATABASE)\([a-z_]+, "[A-Z_]+"' "$home/core/config.h" | cut -d'"' -f2)
 check 'there are settings' test "$(wc -l <<<"$settings")" -gt 30
 for name in $settings; do check "config lists $name" out_has "^$name +[^ ]"; done
 check 'config lists nothing else' test "$(grep -cE '^[A-Z]' "$work/out")" == "$(wc -l <<<"$settings")"
 check 'config prints no secret' not grep -qF "${secret:-omade_owner}" "$work/out"
 check 'config tells that a secret is set' out_has '^DATABASE_URL +\(set\)'
+check 'config tells units and defaults' out_has '\(default 20000 ms\)'
+check 'config tells choices' out_has 'debug\|info\|warn\|error\|off \(default info\)'
 omade PORT=4321 config
 check 'config prints what the environment says' out_has '^PORT +4321'
 

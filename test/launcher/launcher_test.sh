@@ -94,7 +94,8 @@ answers() { psql -XqAt "$1" -c 'SELECT 1' >/dev/null 2>&1; }
 sql() { psql -XqAt "$1" -c "$2" 2>&1; }
 postgres_pid() { head -n 1 "$checkout/state/pg/data/postmaster.pid" 2>/dev/null; }
 redis_pid() { cat "$checkout/state/redis/redis.pid" 2>/dev/null; }
-alive() { [[ -n $1 ]] && kill -0 "$1" 2>/dev/null; }
+# Where nobody reaps orphans, as in many a container, what has ended stays as a zombie.
+alive() { [[ -n $1 && $(ps -o stat= -p "$1") == [!Z]* ]]; }
 gone() { ! alive "$1"; }
 services_run() { alive "$(postgres_pid)" && alive "$(redis_pid)"; }
 services_stopped() { [[ ! -e $checkout/state/pg/data/postmaster.pid && -z $(redis_pid) ]]; }
@@ -112,7 +113,8 @@ test_usage() {
   local words name
   make_checkout usage
   for words in bogus 'dev --bogus' 'dev --port' 'dev --port x' 'dev some/app some/app' \
-    'dev no/such/app' 'serve --bogus' 'migrate sideways' 'migrate up up' 'seed 3' 'env x' \
+    'dev no/such/app' 'dev --port 65536' 'dev --workers=257' 'dev --host=' \
+    'test --fats' 'test -R' 'test --fast x' 'serve --bogus' 'migrate sideways' 'migrate up up' 'seed 3' 'env x' \
     'down x' 'build no-such-preset' 'build release dev' 'help x'; do
     # shellcheck disable=SC2086
     check "wrong usage: $words" refused $words
@@ -120,6 +122,8 @@ test_usage() {
   for name in dev test serve env migrate seed config routes psql redis-cli down build help; do
     check "help lists $name" grep -q "^  $name " <(launch help)
     check "$name --help" alike "$(launch "$name" --help)" "^usage: ./omade $name"
+    [[ $name =~ psql|cli ]] ||
+      check "$name -h" alike "$(launch "$name" -h)" "^usage: ./omade $name"
   done
 }
 
@@ -249,6 +253,21 @@ test_port_taken() {
   check 'it answers' answers "$(url DATABASE_URL)"
   check 'the other is left alone' same "$(redis-cli -p "$port" ping)" PONG
   launch down
+}
+
+# Told in one line, before anything is started.
+test_dev_port_taken() {
+  local port
+  make_checkout taken
+  port=$((19000 + RANDOM % 1000))
+  redis-server --port "$port" --bind 127.0.0.1 --save '' --dir "$work" >/dev/null &
+  background+=($!)
+  disown $!
+  until_true redis-cli -p "$port" ping >/dev/null 2>&1
+  check '--port is taken' same "$(launch dev --port "$port" 2>&1)" \
+    "omade: port $port on 127.0.0.1 is taken; choose another one with --port or PORT"
+  check 'PORT is taken' alike "$(PORT=$port launch dev 2>&1)" "^omade: port $port [^"$'\n'"]*$"
+  check 'nothing was started' not test -e "$checkout/state"
 }
 
 test_dev() {
@@ -422,7 +441,7 @@ mkdir "$here_copy"
 cp "$here/stub.sh" "$here_copy/"
 
 cases=("$@")
-(($#)) || cases=(usage env rights long_state recovery port_taken dev sharing side_by_side
+(($#)) || cases=(usage env rights long_state recovery port_taken dev_port_taken dev sharing side_by_side
   default_state given_urls other_commands)
 for kind in root user; do
   [[ $kind == user || $EUID == 0 ]] || continue

@@ -10,5 +10,5 @@ end
 
 return { routes = web.routes("", {
   { "GET", "/pid",  who, who = "anyone" },
-  { "GET", "/slow", function() sleep(1) return "slow" end, who = "anyone" },
+  { "GET", "/slow", function() sleep(3) return "slow" end, who = "anyone" },
 }) }
