@@ -73,7 +73,14 @@ static struct redis_settings redis_settings_of(const struct config *c)
 
 /* ---- the turn of the loop --------------------------------------------------------------- */
 
-static void run_ready(struct runtime *rt) { task_run_ready(&rt->env); }
+static void keep_turning(uv_idle_t *handle) { (void)handle; }
+
+static void run_ready(struct runtime *rt)
+{
+    task_run_ready(&rt->env);
+    if (rt->env.ready.count > 0) uv_idle_start(&rt->more, keep_turning);
+    else uv_idle_stop(&rt->more);
+}
 
 static void after_wait(uv_check_t *handle) { run_ready(handle->data); }
 
@@ -144,11 +151,13 @@ bool runtime_start(struct runtime *rt, const struct config *config,
     rt->env.loop = &rt->loop;
     uv_prepare_init(&rt->loop, &rt->before_wait);
     uv_check_init(&rt->loop, &rt->after_wait);
+    uv_idle_init(&rt->loop, &rt->more);
     rt->before_wait.data = rt->after_wait.data = rt;
     uv_prepare_start(&rt->before_wait, before_wait);
     uv_check_start(&rt->after_wait, after_wait);
     uv_unref((uv_handle_t *)&rt->before_wait);
     uv_unref((uv_handle_t *)&rt->after_wait);
+    uv_unref((uv_handle_t *)&rt->more);
     rt->env.shared = shared_new((size_t)config->shared_memory);
     if (rt->env.shared == NULL) {
         buf_add_text(fault, "out of memory");
@@ -211,6 +220,7 @@ void runtime_stop(struct runtime *rt)
     if (rt->env.redis != NULL) redis_close(rt->env.redis, on_redis_closed, rt);
     if (rt->env.pg != NULL) pg_pool_close(rt->env.pg, on_pg_closed, rt);
     while (rt->closing > 0) uv_run(&rt->loop, UV_RUN_ONCE);
+    uv_close((uv_handle_t *)&rt->more, NULL);
     uv_close((uv_handle_t *)&rt->before_wait, NULL);
     uv_close((uv_handle_t *)&rt->after_wait, NULL);
     uv_run(&rt->loop, UV_RUN_DEFAULT);

@@ -17,6 +17,7 @@ struct runtime {
     uv_loop_t loop;
     uv_prepare_t before_wait;
     uv_check_t after_wait;
+    uv_idle_t more; /* active while tasks are ready: the loop does not wait */
     struct script_env env;
     const struct config *config;
     int closing; /* handles and pools that are not closed yet */

@@ -9,7 +9,8 @@
 #include "base/clock.h"
 #include "base/json.h"
 
-enum { BACKLOG_MAX = 1 << 20, PIECE = 4096 }; /* PIECE: what a pipe takes at once */
+enum { BACKLOG_MAX = 1 << 20, TEXT_MAX = 16 * 1024 };
+enum { PIECE = 4096 }; /* what a pipe takes at once */
 
 static struct {
     enum log_level least;
@@ -44,10 +45,17 @@ static bool is_plain(struct slice text)
     return true;
 }
 
+/* Events and keys are the engine's own texts, or a script's. */
+static void add_name(struct buf *b, const char *name)
+{
+    for (size_t n = 0; *name != '\0' && n < TEXT_MAX; name++, n++)
+        buf_add_byte(b, (unsigned char)*name < ' ' || *name == 127 ? '?' : *name);
+}
+
 static void add_key_value(struct buf *b, const struct log_field *field)
 {
     buf_add_byte(b, ' ');
-    buf_add_text(b, field->key);
+    add_name(b, field->key);
     buf_add_byte(b, '=');
     if (field->kind == LOG_FIELD_INT) buf_add_int(b, field->number);
     else if (is_plain(field->text)) buf_add_slice(b, field->text);
@@ -63,6 +71,16 @@ static void add_json(struct buf *b, const struct log_field *field)
     else json_add_string(b, field->text);
 }
 
+/* Texts of scripts may be long, and lines are for people. */
+static struct log_field cut(const struct log_field *field)
+{
+    struct log_field short_one = *field;
+
+    if (field->kind == LOG_FIELD_TEXT && field->text.n > TEXT_MAX)
+        short_one.text.n = TEXT_MAX;
+    return short_one;
+}
+
 static void add_line(struct buf *b, enum log_level level, const char *event,
                      const struct log_field fields[])
 {
@@ -74,12 +92,21 @@ static void add_line(struct buf *b, enum log_level level, const char *event,
                  "{\"time\":\"%s\",\"level\":\"%s\",\"process\":\"%s\",\"event\":", time,
                  level_names[level], out.who);
         json_add_string(b, slice_of(event));
-        for (; fields->key != NULL; fields++) add_json(b, fields);
+        for (; fields->key != NULL; fields++) {
+            struct log_field field = cut(fields);
+
+            add_json(b, &field);
+        }
         BUF_ADD(b, "}\n");
         return;
     }
-    buf_addf(b, "%s %-5s [%s] %s", time, level_names[level], out.who, event);
-    for (; fields->key != NULL; fields++) add_key_value(b, fields);
+    buf_addf(b, "%s %-5s [%s] ", time, level_names[level], out.who);
+    add_name(b, event);
+    for (; fields->key != NULL; fields++) {
+        struct log_field field = cut(fields);
+
+        add_key_value(b, &field);
+    }
     BUF_ADD(b, "\n");
 }
 

@@ -47,7 +47,9 @@ static int write_line(lua_State *L, enum log_level level)
     if (lua_istable(L, 2)) {
         lua_pushnil(L);
         while (n < FIELDS_MAX && lua_next(L, 2)) {
-            fields[n] = field_of(L, luaL_checkstring(L, -2));
+            if (lua_type(L, -2) != LUA_TSTRING)
+                return luaL_error(L, "log: the keys of the fields are strings");
+            fields[n] = field_of(L, lua_tostring(L, -2));
             n++;
             lua_pushvalue(L, -2); /* the pair stays below; its key goes on */
         }

@@ -11,6 +11,7 @@
 #include "script/bind_json.h"
 #include "script/bind_subscription.h"
 #include "script/fail.h"
+#include "script/pg_command.h"
 #include "script/pg_values.h"
 #include "script/vm.h"
 
@@ -26,7 +27,7 @@ static const char *const call_names[] = { "db.row", "db.rows", "db.exec", "db.js
                                           "db.json_row" };
 
 /* Statements that we put in front of the script's own. */
-enum { PREFIX_MAX = 2 };
+enum { PREFIX_MAX = 2, PARAMETERS_MAX = 65535 };
 
 static const char BEGIN[] = "BEGIN";
 static const char SET_CONTEXT[] =
@@ -120,7 +121,8 @@ static int add_prefix(struct call *call, struct pg_statement *first)
 
 /* The script's statement: the SQL at 'at', parameters behind it, up to 'last'.  They
  * stay on the stack while the call waits. */
-static void read_statement(lua_State *L, struct pg_statement *s, int at, int last)
+static void read_statement(lua_State *L, const struct task *task, struct pg_statement *s,
+                           int at, int last)
 {
     int count = last - at;
     const char **values;
@@ -129,7 +131,12 @@ static void read_statement(lua_State *L, struct pg_statement *s, int at, int las
     s->sql.p = luaL_checklstring(L, at, &n);
     s->sql.n = n;
     if (memchr(s->sql.p, '\0', n) != NULL) luaL_error(L, "SQL must not contain NUL");
+    pg_command_check(L, s->sql, task_transaction(task) != NULL);
     if (count == 0) return;
+    if (count > PARAMETERS_MAX)
+        luaL_error(L,
+                   "%d parameters: at most %d; send a list as JSON, or use several calls",
+                   count, PARAMETERS_MAX);
     values = lua_newuserdatauv(L, (size_t)count * sizeof *values, 0);
     for (int i = 0; i < count; i++) values[i] = pg_value_text(L, at + 1 + i);
     s->value_count = count;
@@ -284,7 +291,7 @@ static int call_one(lua_State *L, enum shape shape)
     luaL_checkstack(L, 8, "too many parameters");
     call->statement_count = add_prefix(call, call->statements);
     call->shapes[call->statement_count] = shape;
-    read_statement(L, &call->statements[call->statement_count], 1, last);
+    read_statement(L, call->task, &call->statements[call->statement_count], 1, last);
     call->statement_count++;
     call->op_count = 1;
     call->ops[0].statements = call->statements;
@@ -300,25 +307,42 @@ static int db_json_row(lua_State *L) { return call_one(L, SHAPE_JSON_ROW); }
 
 /* ---- several at once ------------------------------------------------------------------- */
 
+static enum shape shape_of(lua_State *L, int entry)
+{
+    int shape = 0;
+
+    if (lua_getfield(L, entry, "as") == LUA_TNIL) shape = SHAPE_ROWS;
+    else
+        while (shape_names[shape] != NULL &&
+               strcmp(luaL_tolstring(L, -1, NULL), shape_names[shape]) != 0) {
+            lua_pop(L, 1);
+            shape++;
+        }
+    if (shape_names[shape] == NULL)
+        luaL_error(L, "as = \"%s\" is not known: row, rows, exec, json or json_row",
+                   luaL_tolstring(L, -1, NULL));
+    lua_settop(L, entry);
+    return (enum shape)shape;
+}
+
 /* [1] {{sql, ..., as = "rows"}, ...}: spreads entry i over the stack and reads it. */
 static void read_entry(lua_State *L, struct call *call, int at, lua_Integer i)
 {
     int entry, count;
 
-    lua_geti(L, 1, i);
-    luaL_checktype(L, -1, LUA_TTABLE);
+    if (lua_geti(L, 1, i) != LUA_TTABLE)
+        luaL_error(L, "entry %I is a %s: each is {sql, parameter, ...}", (LUAI_UACINT)i,
+                   luaL_typename(L, -1));
     entry = lua_gettop(L);
     lua_getfield(L, entry, "n");
     count = lua_isnil(L, -1) ? (int)luaL_len(L, entry) : (int)luaL_checkinteger(L, -1);
     lua_pop(L, 1);
     luaL_argcheck(L, count >= 1 && count <= 1000, 1,
                   "each entry is {sql, parameter, ...}");
-    lua_getfield(L, entry, "as");
-    call->shapes[at] = (enum shape)luaL_checkoption(L, -1, "rows", shape_names);
-    lua_pop(L, 1);
+    call->shapes[at] = shape_of(L, entry);
     luaL_checkstack(L, count + 8, "too many parameters");
     for (int k = 1; k <= count; k++) lua_geti(L, entry, k);
-    read_statement(L, &call->statements[at], entry + 1, entry + count);
+    read_statement(L, call->task, &call->statements[at], entry + 1, entry + count);
 }
 
 /* The entry's own deadline in seconds, as milliseconds; 0 without one. */

@@ -20,7 +20,8 @@ struct group {
     int left, count;
     int failed; /* number of the first child that failed; 0: none */
     lua_State *L;
-    int ref; /* keeps the group alive while children run */
+    int ref;       /* keeps the group alive while children run */
+    bool ref_kept; /* while they are started: not yet to be released */
     struct task *children[CHILDREN_MAX];
 };
 
@@ -63,10 +64,11 @@ static void child_end(struct task *task, void *ctx)
 
     group->children[child->number - 1] = NULL;
     if (!task_ok(task) && group->failed == 0) group->failed = child->number;
+    if (group->parent != NULL) task_inherit_kill(group->parent, task);
     mem_free(child);
     group->left--;
     if (group->failed != 0) kill_children(group);
-    if (group->left > 0) return;
+    if (group->left > 0 || group->ref_kept) return;
     if (group->parent != NULL) task_wake(group->parent, group->ticket);
     group_release(group);
 }
@@ -88,6 +90,13 @@ static bool start_child(lua_State *L, struct group *group, int number)
     task = task_new(vm_of(L), &plan);
     if (task == NULL) {
         mem_free(child);
+        return false;
+    }
+    if (!task_share(group->parent, task)) {
+        group->left++; /* child_end takes it back, and the child */
+        group->ref_kept = true;
+        task_abandon(task);
+        group->ref_kept = false;
         return false;
     }
     *task_identity(task) = *task_identity(group->parent);
@@ -128,6 +137,12 @@ static int all_finish(lua_State *L, int status, lua_KContext ctx)
     return group->count;
 }
 
+static void check_room(lua_State *L, const struct task *task, const char *name, int parts)
+{
+    if (!task_has_room(task, parts))
+        luaL_error(L, "%s: more than 250 functions of one request at a time", name);
+}
+
 /* all(fn, fn, ...): their first results, in order; the first error, and the others are
  * ended. */
 int tasks_all(lua_State *L)
@@ -138,6 +153,7 @@ int tasks_all(lua_State *L)
 
     luaL_argcheck(L, count >= 1 && count <= CHILDREN_MAX, 1, "1 to 64 functions");
     for (int i = 1; i <= count; i++) luaL_checktype(L, i, LUA_TFUNCTION);
+    check_room(L, parent, "all", count);
     group = lua_newuserdatauv(L, sizeof *group, 1);
     memset(group, 0, sizeof *group);
     group->parent = parent;
@@ -187,7 +203,8 @@ static void spawn_end(struct task *task, void *ctx)
     ((struct script_env *)ctx)->spawned--;
 }
 
-/* spawn(fn): runs it beside the request, with the same budgets, and logs its error. */
+/* spawn(fn): runs it beside the request, within the request's CPU time, and logs its
+ * error. */
 int tasks_spawn(lua_State *L)
 {
     struct task_plan plan = {
@@ -197,11 +214,12 @@ int tasks_spawn(lua_State *L)
         .ctx = vm_of(L)->env,
     };
     struct vm *vm = vm_of(L);
-    struct task *task;
+    struct task *task, *parent = task_current(L);
 
     luaL_checktype(L, 1, LUA_TFUNCTION);
-    if (task_current(L) == NULL)
+    if (parent == NULL)
         return luaL_error(L, "spawn is for handlers and tasks; at load, use every()");
+    check_room(L, parent, "spawn", 1);
     if (vm->env->spawned >= SPAWNED_MAX) {
         fail_push(L, 503, "UNAVAILABLE", "The server is busy; try again later",
                   "too many spawned tasks (1,000)");
@@ -210,6 +228,10 @@ int tasks_spawn(lua_State *L)
     task = task_new(vm, &plan);
     if (task == NULL) return luaL_error(L, "not enough memory");
     vm->env->spawned++;
+    if (!task_share(parent, task)) {
+        task_abandon(task);
+        return luaL_error(L, "not enough memory");
+    }
     lua_pushvalue(L, 1);
     lua_xmove(L, task_lua(task), 1);
     task_start_later(task, 0);

@@ -72,6 +72,8 @@ lua_State *budget_switch(lua_State *L)
     return before;
 }
 
+lua_State *budget_running(void) { return now.running; }
+
 int64_t budget_leave(void)
 {
     int64_t took = (now.started ? cpu_ns() : clock_thread_cpu_ns()) - now.began_ns;

@@ -26,6 +26,9 @@ void budget_enter(lua_State *L, int64_t limit_ns, lua_Hook on_expired);
 /* Another coroutine runs within the stretch; returns the one that ran. */
 lua_State *budget_switch(lua_State *L);
 
+/* The coroutine that runs in the stretch; NULL outside. */
+lua_State *budget_running(void);
+
 /* For on_expired: whether the stretch's time is over (not only budget_interrupt). */
 bool budget_used_up(void);
 

@@ -7,8 +7,9 @@
 #include "script/task.h"
 #include "script/vm.h"
 
-/* A chain of 100,000 nested coroutine.close crashes 5.4.4. */
-enum { CLOSE_DEPTH_MAX = 50 };
+/* A chain of 100,000 nested coroutine.close crashes 5.4.4.  An error walks the whole
+ * stack at every pcall that it passes, so deep chains of them would take minutes. */
+enum { CLOSE_DEPTH_MAX = 50, CALL_DEPTH_MAX = 1000 };
 
 /* ---- pcall, xpcall ---------------------------------------------------------- */
 
@@ -23,9 +24,18 @@ static int call_finish(lua_State *L, int status, lua_KContext first)
     return lua_gettop(L) - (int)first;
 }
 
+static void check_depth(lua_State *L, const char *name)
+{
+    lua_Debug frame;
+
+    if (lua_getstack(L, CALL_DEPTH_MAX, &frame))
+        luaL_error(L, "%s: stack overflow (more than %d calls)", name, CALL_DEPTH_MAX);
+}
+
 static int safe_pcall(lua_State *L)
 {
     luaL_checkany(L, 1);
+    check_depth(L, "pcall");
     lua_pushboolean(L, 1);
     lua_insert(L, 1);
     return call_finish(
@@ -47,6 +57,7 @@ static int safe_xpcall(lua_State *L)
     int arguments = lua_gettop(L);
 
     luaL_checktype(L, 2, LUA_TFUNCTION);
+    check_depth(L, "xpcall");
     lua_pushvalue(L, 2);
     lua_pushcclosure(L, guarded_handler, 1);
     lua_replace(L, 2);

@@ -283,6 +283,7 @@ static const struct mapping *mapping_of(const char *state)
         { "57014", 504, "TIMEOUT", "The database took too long" },
         { "53", 503, "UNAVAILABLE", "The database is overloaded; try again later" },
         { "57P", 503, "UNAVAILABLE", "The database is restarting; try again" },
+        { "08P01", 500, "INTERNAL", "Something went wrong" }, /* more or fewer $n */
         { "08", 503, "UNAVAILABLE", "The database is away; try again" },
         { "", 500, "INTERNAL", "Something went wrong" },
     };

@@ -1,6 +1,8 @@
 #include "script/require.h"
 
+#include <ctype.h>
 #include <lauxlib.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "script/sandbox.h"
@@ -63,8 +65,60 @@ static bool push_native(lua_State *L, const char *name)
     return true;
 }
 
+/* Behind the string, long bracket or comment at 'p', or 'p' itself. */
+static const char *skip_text(const char *p, const char *end)
+{
+    const char *open = p, *q = p;
+    bool comment = end - p > 1 && p[0] == '-' && p[1] == '-';
+    size_t level = 0;
+
+    if (*p == '"' || *p == '\'') {
+        for (p++; p < end && *p != *open; p++)
+            if (*p == '\\') p++;
+        return p < end ? p + 1 : end;
+    }
+    if (comment) q = p += 2;
+    if (q < end && *q == '[') {
+        for (q++; q < end && *q == '='; q++) level++;
+        if (q < end && *q == '[') {
+            for (p = q + 1; p < end; p++) {
+                size_t n = 0;
+
+                if (*p != ']') continue;
+                while (p + 1 + n < end && p[1 + n] == '=') n++;
+                if (n == level && p + 1 + n < end && p[1 + n] == ']') return p + n + 2;
+            }
+            return end;
+        }
+    }
+    while (comment && p < end && *p != '\n') p++;
+    return p;
+}
+
+/* Assigning to _ENV would take the globals from all requests that follow. */
+static void check_env(lua_State *L, struct slice path, struct slice text)
+{
+    const char *p = text.p, *end = text.p + text.n;
+    int line = 1;
+
+    while (p < end) {
+        const char *word = p, *behind = skip_text(p, end);
+
+        if (behind != p) {
+            for (; p < behind; p++) line += *p == '\n';
+            continue;
+        }
+        while (p < end && (isalnum((unsigned char)*p) || *p == '_')) p++;
+        if (p - word == 4 && memcmp(word, "_ENV", 4) == 0)
+            luaL_error(L, "%s:%d: _ENV is not for scripts: pass a table instead", path.p,
+                       line);
+        if (p == word) line += *p++ == '\n';
+    }
+}
+
 static void compile(lua_State *L, struct slice path, struct slice text)
 {
+    check_env(L, path, text);
     lua_pushliteral(L, "@");
     lua_pushlstring(L, path.p, path.n);
     lua_concat(L, 2);
@@ -92,7 +146,7 @@ static int safe_require(lua_State *L)
     if (!vm_of(L)->loading)
         return luaL_error(L, "require '%s' at the top of the file, not in a handler",
                           name);
-    compile(L, path, text);
+    compile(L, (struct slice){ key, path.n }, text); /* key ends with a NUL */
     mark_loading(L, key, true);
     lua_pushvalue(L, 1);
     status = lua_pcall(L, 1, 1, 0);

@@ -3,6 +3,7 @@
 #include <lauxlib.h>
 #include <lualib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/log.h"
 #include "script/bind_string.h"
@@ -152,7 +153,6 @@ static int safe_rawset(lua_State *L)
     return 1;
 }
 
-/* __concat: 5.4.4 loses its result, or crashes, when the call moves the stack. */
 static int safe_setmetatable(lua_State *L)
 {
     static const char *const refused[] = { "__gc", "__mode", "__concat", FROZEN };
@@ -228,6 +228,28 @@ static int print_to_log(lua_State *L)
     return 0;
 }
 
+/* ---- events that are not for scripts -------------------------------------------- */
+
+/* A field that is added to a metatable later escapes setmetatable's check.  So Lua's own
+ * (interned, never collected) name of the event gets other bytes: what scripts write is
+ * another string from then on, which means nothing to Lua. */
+static void hide_event(lua_State *L, const char *name)
+{
+    char *own = (char *)(uintptr_t)lua_pushstring(L, name);
+
+    if (getrandom(own, strlen(name), 0) != (ssize_t)strlen(name))
+        luaL_error(L, "no randomness");
+    lua_pop(L, 1);
+}
+
+/* __mode: 5.4.4 uses weak tables after it freed them, when memory is short.
+ * __concat: it loses the result, or crashes, when the call moves the stack. */
+static void hide_events(lua_State *L)
+{
+    hide_event(L, "__mode");
+    hide_event(L, "__concat");
+}
+
 /* ---- all together -------------------------------------------------------------- */
 
 static void open_stock(lua_State *L)
@@ -280,6 +302,7 @@ void sandbox_open(lua_State *L)
                                           "coroutine" };
 
     open_stock(L);
+    hide_events(L);
     replace_base(L);
     string_install(L);
     coroutines_install(L);

@@ -13,6 +13,18 @@
 
 enum task_state { NEW, RUNNING, WAITING, READY, ENDED };
 
+/* One turn of the loop gives tasks so much time, then it looks at its sockets again. */
+enum { TURN_NS = 10 * 1000 * 1000 };
+
+/* A task's parts (all, spawn) that may be under way at a time, parts of parts included. */
+enum { PARTS_MAX = 256 };
+
+/* What a task and its parts have used together; the last of them frees it. */
+struct purse {
+    int64_t cpu_ns;
+    int holders;
+};
+
 struct task {
     struct list_node node;  /* vm->tasks */
     struct list_node ready; /* env->ready */
@@ -32,7 +44,9 @@ struct task {
     bool ok;
 
     int64_t cpu_ns, began_ms;
+    struct purse *purse;    /* NULL: it has no parts */
     size_t memory, charged; /* Lua heap, outside of it */
+    char refused_at[100];   /* "file:line" where Lua last got no memory */
     struct task_identity identity;
     struct pg_transaction *transaction;
 };
@@ -92,18 +106,40 @@ static void mark_killed(struct task *task, enum task_kill why)
     snprintf(task->killed_message, sizeof task->killed_message, "%s", kill_texts[why]);
 }
 
-/* "file:line: why" of the innermost script function. */
-static void note_line(struct task *task, lua_State *L)
+/* "file:line" of the innermost script function; "" outside of any. */
+static void write_place(char *out, size_t size, lua_State *L)
 {
     lua_Debug frame;
 
+    *out = '\0';
     for (int level = 0; lua_getstack(L, level, &frame); level++) {
         lua_getinfo(L, "Sl", &frame);
         if (frame.currentline <= 0) continue;
-        snprintf(task->killed_message, sizeof task->killed_message, "%s:%d: %s",
-                 frame.short_src, frame.currentline, kill_texts[task->killed]);
+        snprintf(out, size, "%s:%d", frame.short_src, frame.currentline);
         return;
     }
+}
+
+static void mark_killed_at(struct task *task, enum task_kill why, const char *place)
+{
+    if (task->killed != TASK_ALIVE) return;
+    mark_killed(task, why);
+    if (*place != '\0')
+        snprintf(task->killed_message, sizeof task->killed_message, "%s: %s", place,
+                 kill_texts[why]);
+}
+
+static void mark_killed_in(struct task *task, enum task_kill why, lua_State *L)
+{
+    char place[sizeof task->refused_at];
+
+    write_place(place, sizeof place, L);
+    mark_killed_at(task, why, place);
+}
+
+void task_memory_refused(struct task *task, lua_State *L)
+{
+    write_place(task->refused_at, sizeof task->refused_at, L);
 }
 
 static int raise_killed(lua_State *L, const struct task *task)
@@ -113,17 +149,93 @@ static int raise_killed(lua_State *L, const struct task *task)
     return lua_error(L);
 }
 
-/* Over its share: garbage does not count, so collect before judging. */
+/* ---- memory ----------------------------------------------------------------------- */
+
+static struct task *task_of(struct list_node *node)
+{
+    return LIST_ENTRY(node, struct task, node);
+}
+
+/* The estimates hold garbage too; after a collection they must not add up to more than
+ * what is held. */
+static void scale_estimates(struct vm *vm, size_t held)
+{
+    size_t sum = 0;
+
+    for (struct list_node *n = vm->tasks.first; n != NULL; n = n->next)
+        sum += task_of(n)->memory;
+    if (sum <= held) return;
+    for (struct list_node *n = vm->tasks.first; n != NULL; n = n->next) {
+        double share = (double)task_of(n)->memory / (double)sum;
+
+        task_of(n)->memory = (size_t)(share * (double)held);
+    }
+}
+
+static size_t pressure_at(const struct vm *vm)
+{
+    return vm->cap == SIZE_MAX ? SIZE_MAX : vm->cap - vm->cap / 4;
+}
+
+/* Before the generation runs out of memory, and innocent tasks fail, the one that holds
+ * most of it ends.  NULL: none holds much. */
+static struct task *greediest(struct vm *vm)
+{
+    struct task *most = NULL;
+    size_t least = vm->env->limits.task_memory / 4;
+
+    for (struct list_node *n = vm->tasks.first; n != NULL; n = n->next) {
+        struct task *task = task_of(n);
+
+        if (task->killed == TASK_KILLED_MEMORY)
+            return NULL; /* its memory is on its way */
+        if (task->killed != TASK_ALIVE || task->plan.unlimited || task->memory < least)
+            continue;
+        if (most == NULL || task->memory > most->memory) most = task;
+    }
+    return most;
+}
+
+static size_t memory_interrupt_at(const struct task *task)
+{
+    const struct vm *vm = task->vm;
+    size_t share = vm->env->limits.task_memory, held = task->memory + task->charged;
+    size_t own, pressure = pressure_at(vm);
+
+    if (share == 0 || task->plan.unlimited) return SIZE_MAX;
+    own = vm->used + (held < share ? share - held : 0);
+    if (vm->used >= pressure) pressure = vm->used + share / 4;
+    return own < pressure ? own : pressure;
+}
+
+static void account(struct task *task)
+{
+    struct vm *vm = task->vm;
+
+    if (vm->used >= vm->used_before) task->memory += vm->used - vm->used_before;
+    else if (vm->used_before - vm->used < task->memory)
+        task->memory -= vm->used_before - vm->used;
+    else task->memory = 0;
+    vm->used_before = vm->used;
+}
+
+/* The running task is over its share, or the generation is short of memory: garbage
+ * does not count, so collect before judging. */
 static bool memory_over(struct task *task, lua_State *L)
 {
     struct vm *vm = task->vm;
-    size_t share = vm->env->limits.task_memory, held;
+    struct task *most;
 
     lua_gc(L, LUA_GCCOLLECT);
-    held = vm->used > vm->baseline ? vm->used - vm->baseline : 0;
-    if (held < task->memory) task->memory = held;
-    if (held + task->charged > share) return true;
-    vm->interrupt_at = vm->used + (share - held - task->charged);
+    account(task);
+    scale_estimates(vm, vm->used > vm->baseline ? vm->used - vm->baseline : 0);
+    if (task->memory + task->charged > vm->env->limits.task_memory) return true;
+    if (vm->used >= pressure_at(vm)) {
+        most = greediest(vm);
+        if (most == task) return true;
+        if (most != NULL) task_kill(most, TASK_KILLED_MEMORY);
+    }
+    vm->interrupt_at = memory_interrupt_at(task);
     return false;
 }
 
@@ -135,14 +247,13 @@ static void on_expired(lua_State *L, lua_Debug *at)
     assert(task != NULL);
     if (task->killed == TASK_ALIVE) {
         if (budget_used_up()) {
-            mark_killed(task, TASK_KILLED_CPU);
+            mark_killed_in(task, TASK_KILLED_CPU, L);
         } else {
             lua_sethook(L, NULL, 0, 0);
             if (!memory_over(task, L)) return;
-            mark_killed(task, TASK_KILLED_MEMORY);
+            mark_killed_in(task, TASK_KILLED_MEMORY, L);
             budget_interrupt();
         }
-        note_line(task, L);
     }
     raise_killed(L, task);
 }
@@ -241,7 +352,10 @@ bool task_charge(struct task *task, size_t bytes)
     size_t share = task->vm->env->limits.task_memory;
 
     task->charged += bytes;
-    return share == 0 || task->plan.unlimited || task->charged <= share;
+    if (share == 0 || task->plan.unlimited || task->charged <= share) return true;
+    mark_killed_in(task, TASK_KILLED_MEMORY, task->co.L);
+    if (task->state == RUNNING) budget_interrupt();
+    return false;
 }
 
 /* ---- the body ----------------------------------------------------------------------- */
@@ -261,6 +375,7 @@ static int body_finish(lua_State *L, int status, lua_KContext ctx)
     int count = lua_gettop(L) - 1;
 
     (void)ctx;
+    if (status == LUA_ERRMEM) mark_killed_at(task, TASK_KILLED_MEMORY, task->refused_at);
     task->ok = status == LUA_OK || status == LUA_YIELD;
     if (task->killed != TASK_ALIVE || task->plan.finish == NULL) return 0;
     lua_pushcfunction(L, task->plan.finish);
@@ -306,6 +421,31 @@ struct task *task_new(struct vm *vm, const struct task_plan *plan)
     return task;
 }
 
+bool task_share(struct task *task, struct task *part)
+{
+    if (task->purse == NULL) {
+        task->purse = mem_get(sizeof *task->purse);
+        if (task->purse == NULL) return false;
+        *task->purse = (struct purse){ task->cpu_ns, 1 };
+    }
+    part->purse = task->purse;
+    part->purse->holders++;
+    return true;
+}
+
+bool task_has_room(const struct task *task, int parts)
+{
+    return task->purse == NULL || task->purse->holders + parts <= PARTS_MAX;
+}
+
+void task_inherit_kill(struct task *task, const struct task *part)
+{
+    if (part->killed != TASK_KILLED_CPU && part->killed != TASK_KILLED_MEMORY) return;
+    if (task->killed != TASK_ALIVE) return;
+    task->killed = part->killed;
+    memcpy(task->killed_message, part->killed_message, sizeof task->killed_message);
+}
+
 static void task_end(struct task *task, bool reusable)
 {
     struct vm *vm = task->vm;
@@ -314,6 +454,7 @@ static void task_end(struct task *task, bool reusable)
     return_coroutine(vm, task->co, reusable);
     list_remove(&task->node);
     vm->env->tasks_live--;
+    if (task->purse != NULL && --task->purse->holders == 0) mem_free(task->purse);
     if (task->plan.on_end != NULL) task->plan.on_end(task, task->plan.ctx);
     mem_free(task);
     if (vm->retired && vm->tasks.count == 0 && vm->on_empty != NULL) vm->on_empty(vm);
@@ -321,35 +462,15 @@ static void task_end(struct task *task, bool reusable)
 
 void task_abandon(struct task *task) { task_end(task, false); }
 
+/* Not above 0: the request has used up its time. */
 static int64_t stretch_limit(const struct task *task)
 {
     const struct script_limits *limits = &task->vm->env->limits;
-    int64_t left;
+    int64_t used = task->purse == NULL ? task->cpu_ns : task->purse->cpu_ns, left;
 
     if (task->plan.unlimited || limits->stretch_ns == 0) return INT64_MAX / 2;
-    left =
-        limits->request_ns == 0 ? limits->stretch_ns : limits->request_ns - task->cpu_ns;
-    if (left > limits->stretch_ns) left = limits->stretch_ns;
-    return left > 0 ? left : 1;
-}
-
-static size_t memory_interrupt_at(const struct task *task)
-{
-    size_t share = task->vm->env->limits.task_memory;
-    size_t held = task->memory + task->charged;
-
-    if (share == 0 || task->plan.unlimited) return SIZE_MAX;
-    return task->vm->used + (held < share ? share - held : 0);
-}
-
-static void account(struct task *task, size_t used_before)
-{
-    size_t used = task->vm->used;
-
-    if (used >= used_before) task->memory += used - used_before;
-    else
-        task->memory -=
-            used_before - used < task->memory ? used_before - used : task->memory;
+    left = limits->request_ns == 0 ? limits->stretch_ns : limits->request_ns - used;
+    return left < limits->stretch_ns ? left : limits->stretch_ns;
 }
 
 #ifdef OMADE_HOSTILE
@@ -363,19 +484,23 @@ static void resume(struct task *task, int arguments)
 {
     struct vm *vm = task->vm;
     lua_State *co = task->co.L;
-    size_t used_before = vm->used;
+    int64_t limit = stretch_limit(task), took;
     int results = 0, status;
 
     assert(vm->running == NULL);
+    if (limit <= 0) mark_killed_in(task, TASK_KILLED_CPU, co);
     task->state = RUNNING;
     vm->running = task;
+    vm->used_before = vm->used;
     vm->interrupt_at = memory_interrupt_at(task);
-    budget_enter(co, stretch_limit(task), on_expired);
+    budget_enter(co, limit > 0 ? limit : 1, on_expired);
     status = lua_resume(co, NULL, arguments, &results);
-    task->cpu_ns += budget_leave();
+    took = budget_leave();
+    task->cpu_ns += took;
+    if (task->purse != NULL) task->purse->cpu_ns += took;
     vm->interrupt_at = SIZE_MAX;
     vm->running = NULL;
-    account(task, used_before);
+    account(task);
     if (HOSTILE) lua_gc(vm->L, LUA_GCCOLLECT);
     if (status == LUA_YIELD) {
         assert(task->state == WAITING || task->state == READY);
@@ -412,6 +537,7 @@ void task_start_later(struct task *task, int arguments)
 
 void task_run_ready(struct script_env *env)
 {
+    int64_t until = clock_ns() + TURN_NS;
     struct task *task;
 
     while ((task = LIST_ENTRY(list_take(&env->ready), struct task, ready)) != NULL) {
@@ -419,6 +545,7 @@ void task_run_ready(struct script_env *env)
 
         task->arguments = 0;
         resume(task, arguments);
+        if (env->ready.count > 0 && clock_ns() > until) return;
     }
 }
 
@@ -462,7 +589,4 @@ const char *task_request_id(const struct task *task)
 
 bool task_is_background(const struct task *task) { return task->plan.request_id == NULL; }
 
-struct task *task_of_node(struct list_node *node)
-{
-    return LIST_ENTRY(node, struct task, node);
-}
+struct task *task_of_node(struct list_node *node) { return task_of(node); }

@@ -57,8 +57,11 @@ void task_wake(struct task *task, uint32_t ticket);
 void task_resumed(lua_State *L);
 
 /* Charges bytes outside of Lua's heap (bodies, results, replies) to the task, until
- * it ends.  False when it is over its share: the caller raises "not enough memory". */
+ * it ends.  False when it is over its share and so killed: the caller raises. */
 bool task_charge(struct task *task, size_t bytes);
+
+/* For the allocator: notes where in L the task just got no memory. */
+void task_memory_refused(struct task *task, lua_State *L);
 
 /* Whether L's task was killed, and whether L is the coroutine of the task itself (not
  * one of the script's own). */
@@ -114,6 +117,15 @@ struct task_plan {
 MUST_CHECK struct task *task_new(struct vm *vm, const struct task_plan *plan);
 lua_State *task_lua(const struct task *task);
 
+/* 'part' and the task use one budget of CPU time from now on (all, spawn).  False: no
+ * memory.  Before it: whether so many more parts may be under way. */
+MUST_CHECK bool task_share(struct task *task, struct task *part);
+bool task_has_room(const struct task *task, int parts);
+
+/* A part that used up the common budget, or its share of the memory, takes the waiting
+ * task with it: it goes on only to end. */
+void task_inherit_kill(struct task *task, const struct task *part);
+
 /* Resumes at once; the task may be over behind it. */
 void task_start(struct task *task, int arguments);
 
@@ -136,7 +148,8 @@ void *task_context(const struct task *task);              /* plan.ctx */
 bool task_is_of(const struct task *task, void (*on_end)(struct task *task, void *ctx));
 struct task *task_of_node(struct list_node *node); /* in vm.tasks */
 
-/* Resumes what is ready, also what becomes ready meanwhile. */
+/* Resumes what is ready, also what becomes ready meanwhile, for some milliseconds:
+ * what is left waits for the next turn of the loop. */
 void task_run_ready(struct script_env *env);
 
 /* For the list of running tasks: what it waits for (NULL: it runs), since when. */

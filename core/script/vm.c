@@ -44,7 +44,10 @@ static void *account(void *context, void *block, size_t before, size_t after)
         free(block);
         return NULL;
     }
-    if (after > before && vm->used + (after - before) > vm->cap) return NULL;
+    if (after > before && vm->used + (after - before) > vm->cap) {
+        if (vm->running != NULL) task_memory_refused(vm->running, budget_running());
+        return NULL;
+    }
     if (fails_on_purpose()) return NULL;
 
     void *moved = realloc(block, after);

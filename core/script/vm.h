@@ -77,6 +77,7 @@ struct vm {
 
     size_t used, cap;    /* the Lua heap */
     size_t baseline;     /* 'used' when loading was done */
+    size_t used_before;  /* 'used' when the running task was last accounted */
     size_t interrupt_at; /* 'used' above it: the running task is looked at */
 
     struct task *running; /* whose coroutine runs; NULL while loading */

@@ -205,13 +205,17 @@ static bool true_field(lua_State *L, int at, const char *name)
 static void answer_to_response(lua_State *L, struct exchange *x, struct response *a,
                                int at)
 {
-    int status =
-        lua_getfield(L, at, "status") == LUA_TNIL ? 200 : (int)luaL_checkinteger(L, -1);
+    lua_Integer status = 200;
     bool typed;
 
-    luaL_argcheck(L, status >= 200 && status <= 599, 2, "status is 200 to 599");
+    if (lua_getfield(L, at, "status") != LUA_TNIL) {
+        status = lua_tointeger(L, -1); /* 0 for what is none */
+        if (status < 200 || status > 599)
+            luaL_error(L, "the answer's status is 200 to 599, not %s",
+                       luaL_tolstring(L, -1, NULL));
+    }
     lua_pop(L, 1);
-    a->status = status;
+    a->status = (int)status;
     add_headers(L, x, a, at);
     typed = lua_getfield(L, at, "type") == LUA_TSTRING;
     if (typed) {

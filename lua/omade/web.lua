@@ -153,6 +153,7 @@ local TYPES <const> = {
 ---@return table answer
 function web.file(path, options)
   options = options or {}
+  if path:find("\0", 1, true) then web.fail(404, "There is no such file") end
   if path:sub(1, 1) ~= "/" then path = engine.app() .. "/" .. path end
   local ending = path:match("%.(%w+)$")
   return Answer { file = path, headers = options.headers,
@@ -200,6 +201,10 @@ end
 ---@param page {page: integer, limit: integer}
 ---@return table
 function web.list(name, rows, total, page)
+  if type(name) ~= "string" or math.type(total) ~= "integer" or type(page) ~= "table"
+    or not page.page or not page.limit then
+    error("web.list takes a name, rows, the total and {page =, limit =}", 2)
+  end
   return {
     [name] = rows, total = total, page = page.page, limit = page.limit,
     totalPages = (total + page.limit - 1) // page.limit,
@@ -213,8 +218,10 @@ end
 ---@return string
 function web.cookie(name, value, options)
   options = options or {}
-  if not name:find("^[%w_%-%.]+$") then error("web.cookie: malformed name", 2) end
-  if value:find('[%c%s",;\\]') then error("web.cookie: malformed value", 2) end
+  if type(name) ~= "string" or not name:find("^[%w_%-%.]+$") then
+    error("web.cookie: malformed name", 2)
+  end
+  if type(value) ~= "string" or value:find('[%c%s",;\\]') then error("web.cookie: malformed value", 2) end
   local parts = { name .. "=" .. value, "Path=" .. (options.path or "/"), "HttpOnly",
                   "SameSite=" .. (options.same_site or "Lax") }
   if options.max_age then parts[#parts + 1] = "Max-Age=" .. options.max_age end
@@ -228,6 +235,9 @@ end
 ---@param options? omade.fail_options
 function web.fail(status, message, options)
   options = options or {}
+  if math.type(status) ~= "integer" or status < 400 or status > 599 then
+    error("web.fail: the status is 400 to 599, not " .. tostring(status), 2)
+  end
   error(engine.fail { status = status, message = message, code = options.code,
                       fields = options.fields, errors = options.errors,
                       headers = options.headers, extra = options.extra,

@@ -45,7 +45,8 @@ return {
   { "endless loops, blow-ups, missing files, bad routes at load", function()
     local broken = {
       "while true do end", "local t = {} while true do t[#t + 1] = ('x'):rep(10000) .. #t end", "error('no')", "return nil .. 1",
-      "while true do pcall(function() while true do end end) end",
+      "while true do pcall(function() while true do end end) end", "local function f() _ENV = {} end return f",
+      "return require 'part'", "return require 'app'", "return require 'not.there'",
     }
     for _, text in ipairs(broken) do
       write("part.lua", text)

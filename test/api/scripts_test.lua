@@ -8,7 +8,8 @@ local function good() check.equal(check.status(client.get "/good/config", 200).j
 
 return {
   { "a script that never ends, or wants all memory, gets 503 and others go on", function()
-    for _, name in ipairs { "loop", "pcall", "close", "pattern", "move", "memory", "strings" } do
+    for _, name in ipairs { "loop", "pcall", "close", "pattern", "move", "memory", "strings",
+                       "twice", "parts", "held" } do
       local c = client.connect()
       c:send(client.format("GET", "/bad/" .. name))
       good()
@@ -20,11 +21,31 @@ return {
   end },
 
   { "errors: 500 without their text", function()
-    for _, name in ipairs { "error", "object", "cyclic", "func", "sort", "global", "deep" } do
+    for _, name in ipairs { "error", "object", "cyclic", "func", "sort", "global", "deep", "nested", "bomb", "concat", "status" } do
       local answer = check.status(client.get("/bad/" .. name), 500, "INTERNAL")
       check.truthy(not answer.body:find "secret" and not answer.body:find "%.lua", answer.body)
     end
     check.matches(io.open(os.getenv "TEST_SERVER_LOG"):read "a", "secret text")
+  end },
+
+  { "what is written wrongly says what to do", function()
+    local cases = {
+      begin = "use db%.transaction", set = "use db%.as", set_config = "use db%.as", listen = "use db%.listen",
+      commit = "commits when its function returns", few = "supplies 1 parameters", two = "multiple commands",
+      many = "at most 65535", entry = "entry 1 is a string: each is {sql, parameter", as = "row, rows, exec, json",
+      list = "web%.list takes a name", cookie = "malformed value", fail = "400 to 599", log = "keys of the fields",
+      config = "not declared in app%.lua", require = "not found", bare_money = 'write money%("5"%)',
+    }
+    for name, message in pairs(cases) do
+      local data = check.status(client.get("/misuse/" .. name), 200).json().data
+      check.truthy(not data.ok, name)
+      check.matches(data.why, message)
+    end
+    check.equal(client.get("/savepoint").json().data, "inside")
+  end },
+
+  { "one worker served it all", function()
+    check.truthy(not io.open(os.getenv "TEST_SERVER_LOG"):read "a":find "worker ended")
   end },
 
   { "web.fail: status, code, fields and what was added", function()

@@ -196,6 +196,12 @@ static void misuse_says_what_to_do(void **state)
         { "load(('x'):rep(2000000))", "at most 1 MiB" },
         { "setmetatable({}, {__concat = print})", "__concat is not for scripts" },
         { "coroutine.yield()", "outside a coroutine" },
+        { "local m = {} local t = setmetatable({}, m) m.__concat = function() return 'x' end "
+          "return 'a' .. t",
+          "attempt to concatenate" },
+        { "local function f(n) pcall(error) return 1 + f(n + 1) end f(1)",
+          "stack overflow" },
+        { "local function f() return all(f, f) end f()", "all: more than 250 functions" },
     };
 
     (void)state;
@@ -215,6 +221,15 @@ static void globals_do_not_leak(void **state)
     run("_G.leak = 1");
     run("_ENV.leak = 1");
     assert_result("return tostring(rawget(_G, 'leak')) .. tostring(_G.leak)", "nilnil");
+}
+
+/* Nor does a metatable get weak behind setmetatable's back. */
+static void tables_stay_strong(void **state)
+{
+    (void)state;
+    assert_result("local m = {} local t = setmetatable({{}, {}}, m) m.__mode = 'kv' "
+                  "for i = 1, 100000 do local _ = {} end return #t",
+                  "2");
 }
 
 /* ---- scripts that never end ------------------------------------------------------------- */
@@ -247,6 +262,9 @@ static const char *const endless[] = {
     "while true do coroutine.wrap(function() error('x') end)() end",
     "repeat local ok = pcall(coroutine.wrap(function() error('x') end)) until ok",
     "while true do pcall(all, 1) end",
+    "while true do pcall(all, function() while true do end end) end",
+    "local function f() pcall(f) pcall(f) end f()",
+    "local function f() return all(f, f) end f()",
 };
 
 static void endless_scripts_end(void **state)
@@ -279,6 +297,25 @@ static void cpu_time_adds_up_over_waits(void **state)
 
     (void)state;
     assert_int_equal(o.killed, TASK_KILLED_CPU);
+}
+
+/* What all() and spawn() start uses the CPU time of who started it. */
+static void parts_share_the_budget(void **state)
+{
+    struct outcome o = run(
+        "local n = 0 while true do all(function() for i = 1, 300000 do n = n + i end end) end");
+
+    (void)state;
+    assert_int_equal(o.killed, TASK_KILLED_CPU);
+    o = run("local function f() spawn(f) end f() return 'begun'");
+    assert_true(o.ok);
+    while (f.env.tasks_live > 0) {
+        uv_run(&f.loop, UV_RUN_NOWAIT);
+        task_run_ready(&f.env);
+    }
+    o = run("all(function() while true do end end, function() sleep(1000) end)");
+    assert_int_equal(o.killed, TASK_KILLED_CPU);
+    assert_non_null(strstr(o.message, "script:1: "));
 }
 
 /* ---- scripts that want all memory ----------------------------------------------------------- */
@@ -335,6 +372,35 @@ static void the_hungry_one_is_ended(void **state)
     assert_false(hungry_one.ok);
 }
 
+/* Before the generation's memory is used up, the task that holds most of it ends, not the
+ * one that happens to ask. */
+static void short_of_memory_the_greediest_ends(void **state)
+{
+    enum { OTHERS = 4 };
+    struct outcome others[OTHERS], greedy, last;
+
+    (void)state;
+    alarm(GIVE_UP_S);
+    f.vm->cap = f.vm->used + (40 << 20);
+    start("local t = {} for i = 1, 14 do t[i] = ('x'):rep(1000000) .. i end sleep(1000)",
+          &greedy);
+    for (int i = 0; i < OTHERS; i++)
+        start(
+            "local t = {} for i = 1, 5 do t[i] = ('x'):rep(1000000) .. i end sleep(0.05) "
+            "return #t",
+            &others[i]);
+    start("local n = 0 for i = 1, 300 do n = n + #('y'):rep(100000) end return n", &last);
+    turn_until(&greedy);
+    assert_int_equal(greedy.killed, TASK_KILLED_MEMORY);
+    for (int i = 0; i < OTHERS; i++) {
+        turn_until(&others[i]);
+        assert_true(others[i].ok);
+    }
+    turn_until(&last);
+    assert_true(last.ok);
+    alarm(0);
+}
+
 /* ---- kills from outside ---------------------------------------------------------------------- */
 
 static void a_waiting_task_can_be_killed(void **state)
@@ -375,8 +441,8 @@ static void spawned_tasks_run_and_are_bounded(void **state)
                   "100");
     assert_result(
         "local ok, e for i = 1, 2000 do ok, e = pcall(spawn, function() sleep(0.05) end) "
-        "if not ok then break end end return e.status",
-        "503");
+        "if not ok then break end end return e",
+        "spawn: more than 250 functions of one request at a time");
     while (f.env.tasks_live > 0) {
         uv_run(&f.loop, UV_RUN_ONCE);
         task_run_ready(&f.env);
@@ -428,7 +494,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(errors_have_their_place, set_up, tear_down),
         cmocka_unit_test_setup_teardown(misuse_says_what_to_do, set_up, tear_down),
         cmocka_unit_test_setup_teardown(globals_do_not_leak, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(tables_stay_strong, set_up, tear_down),
         cmocka_unit_test_setup_teardown(endless_scripts_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(parts_share_the_budget, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(short_of_memory_the_greediest_ends, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(a_killed_task_names_its_line, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cpu_time_adds_up_over_waits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(hungry_scripts_end, set_up, tear_down),
