@@ -307,6 +307,13 @@ static int db_json_row(lua_State *L) { return call_one(L, SHAPE_JSON_ROW); }
 
 /* ---- several at once ------------------------------------------------------------------- */
 
+static void push_entry(lua_State *L, lua_Integer i)
+{
+    if (lua_geti(L, 1, i) != LUA_TTABLE)
+        luaL_error(L, "entry %I is a %s: each is {sql, parameter, ...}", (LUAI_UACINT)i,
+                   luaL_typename(L, -1));
+}
+
 static enum shape shape_of(lua_State *L, int entry)
 {
     int shape = 0;
@@ -330,9 +337,7 @@ static void read_entry(lua_State *L, struct call *call, int at, lua_Integer i)
 {
     int entry, count;
 
-    if (lua_geti(L, 1, i) != LUA_TTABLE)
-        luaL_error(L, "entry %I is a %s: each is {sql, parameter, ...}", (LUAI_UACINT)i,
-                   luaL_typename(L, -1));
+    push_entry(L, i);
     entry = lua_gettop(L);
     lua_getfield(L, entry, "n");
     count = lua_isnil(L, -1) ? (int)luaL_len(L, entry) : (int)luaL_checkinteger(L, -1);
@@ -350,8 +355,7 @@ static int64_t entry_timeout(lua_State *L, lua_Integer i)
 {
     lua_Number seconds;
 
-    lua_geti(L, 1, i);
-    luaL_checktype(L, -1, LUA_TTABLE);
+    push_entry(L, i);
     lua_getfield(L, -1, "timeout");
     seconds = luaL_optnumber(L, -1, 0);
     luaL_argcheck(L, lua_isnil(L, -1) || (seconds >= 0.001 && seconds <= 3600), 1,
