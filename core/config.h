@@ -66,6 +66,7 @@
     TEXT(cors_origins, "CORS_ORIGINS", "", "allowed origins, comma-separated, or *; * in dev") \
     TEXT(shop_timezone, "SHOP_TIMEZONE", "UTC", "the shop's time zone")                       \
     TEXT(rate_limits, "RATE_LIMITS", "", "on, off or a JSON file; off in dev, on in serve")        \
+    SECRET(metrics_token, "METRICS_TOKEN", "who sends it may read /metrics; unset: nobody")      \
     FLAG(watch, "WATCH", false, "reload when a script changes; on in dev")
 /* clang-format on */
 

@@ -128,6 +128,12 @@ bool slots_open(struct slots *s, const struct config *config, int count,
         buf_add_text(fault, "out of memory");
         return false;
     }
+    s->metrics = mmap(NULL, sizeof *s->metrics * (size_t)count, PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (s->metrics == MAP_FAILED) {
+        buf_add_text(fault, "out of memory");
+        return false;
+    }
     for (int i = 0; i < count; i++) {
         s->slot[i] = (struct slot){ .listen_fd = -1,
                                     .control = -1,
@@ -183,6 +189,8 @@ static void run_child(struct slots *s, int i, int control, const struct slot_sta
         .snapshot_fd = start->snapshot_fd,
         .generation = start->generation,
         .heartbeat = s->slot[i].heartbeat,
+        .metrics = s->metrics,
+        .slot_count = s->count,
         .fault = start->fault,
     };
 

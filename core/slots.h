@@ -11,6 +11,7 @@
 
 #include "base/buf.h"
 #include "base/check.h"
+#include "base/metrics.h"
 #include "config.h"
 #include "control.h"
 
@@ -33,6 +34,7 @@ struct slots {
     int count;
     int port;
     struct heartbeat *heartbeats; /* shared memory */
+    struct metrics *metrics;      /* likewise, one a slot */
 };
 
 /* Opens the sockets.  False with a message ("port 3000 is taken ..."). */

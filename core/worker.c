@@ -1,5 +1,6 @@
 #include "worker.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +11,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metrics.h"
+#include "cache/redis.h"
+#include "db/pg_pool.h"
 #include "http/server.h"
 #include "runtime.h"
 #include "script/bind_tasks.h"
@@ -276,11 +280,68 @@ static void on_terminate(uv_signal_t *handle, int number)
     drain(w, w->plan->config->drain_timeout);
 }
 
+/* ---- figures ---------------------------------------------------------------------- */
+
+static int64_t resident_bytes(void)
+{
+    char text[64];
+    long long pages = 0;
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+
+    if (fd >= 0) close(fd);
+    if (n <= 0) return 0;
+    text[n] = '\0';
+    return sscanf(text, "%*s %lld", &pages) == 1 ? pages * sysconf(_SC_PAGESIZE) : 0;
+}
+
+static void measure_pools(struct worker *w, struct metrics *m)
+{
+    struct pg_stats pg = { 0 };
+    struct redis_stats redis = { 0 };
+
+    if (w->rt.env.pg != NULL) pg_pool_stats(w->rt.env.pg, &pg);
+    if (w->rt.env.redis != NULL) redis_stats(w->rt.env.redis, &redis);
+    metrics_set(m, METRICS_PG_IDLE, (int64_t)pg.idle);
+    metrics_set(m, METRICS_PG_BUSY, (int64_t)pg.busy);
+    metrics_set(m, METRICS_PG_PINNED, (int64_t)pg.pinned);
+    metrics_set(m, METRICS_PG_BROKEN, (int64_t)pg.broken);
+    metrics_set(m, METRICS_PG_IN_FLIGHT, (int64_t)pg.in_flight);
+    metrics_set(m, METRICS_PG_WAITING, (int64_t)pg.waiting);
+    metrics_set(m, METRICS_PG_PINS, (int64_t)pg.pins_waiting);
+    metrics_set(m, METRICS_PG_OPERATIONS, pg.operations);
+    metrics_set(m, METRICS_PG_FAILURES, pg.failures);
+    metrics_set(m, METRICS_REDIS_UP, redis.connected);
+    metrics_set(m, METRICS_REDIS_IN_FLIGHT, (int64_t)redis.in_flight);
+    metrics_set(m, METRICS_REDIS_COMMANDS, redis.commands);
+    metrics_set(m, METRICS_REDIS_FAILURES, redis.failures);
+}
+
+static void measure(struct worker *w)
+{
+    struct metrics *m = w->rt.env.metrics;
+    struct server_stats server;
+
+    server_stats(w->server, &server);
+    metrics_set(m, METRICS_GENERATION, (int64_t)w->rt.env.current->generation);
+    metrics_set(m, METRICS_TASKS, (int64_t)w->rt.env.tasks_live);
+    metrics_set(m, METRICS_LUA_BYTES, (int64_t)vm_memory(w->rt.env.current));
+    metrics_set(m, METRICS_RESIDENT, resident_bytes());
+    metrics_set(
+        m, METRICS_CLIENTS,
+        (int64_t)(server.reading + server.running + server.writing + server.idle));
+    metrics_set(m, METRICS_RUNNING, (int64_t)server.running);
+    metrics_set(m, METRICS_ACCEPTED, server.accepted);
+    metrics_set(m, METRICS_SHED, server.shed);
+    measure_pools(w, m);
+}
+
 static void on_beat(uv_timer_t *timer)
 {
     struct worker *w = timer->data;
 
     heartbeat_now(w->plan->heartbeat);
+    measure(w);
     end_old(w);
 }
 
@@ -342,6 +403,9 @@ static bool start(struct worker *w, struct buf *fault)
     struct server_app app;
 
     if (!runtime_start(&w->rt, plan->config, RUNTIME_SERVER, fault)) return false;
+    w->rt.env.all_metrics = plan->metrics;
+    w->rt.env.workers = plan->slot_count;
+    w->rt.env.metrics = &plan->metrics[plan->slot];
     web_app(&w->rt.env, &app);
     w->server = server_new(&w->rt.loop, &settings, &app);
     if (w->server == NULL) {

@@ -2,6 +2,7 @@
 #ifndef WORKER_H
 #define WORKER_H
 
+#include "base/metrics.h"
 #include "config.h"
 #include "control.h"
 
@@ -13,6 +14,8 @@ struct worker_plan {
     int snapshot_fd; /* the last good scripts */
     uint64_t generation;
     struct heartbeat *heartbeat;
+    struct metrics *metrics; /* of all slots */
+    int slot_count;
     const char *fault; /* why the scripts on the disk do not load; "" */
 };
 

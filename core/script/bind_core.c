@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metrics.h"
 #include "base/utf8.h"
 #include "script/bind_bytes.h"
 #include "script/bind_upload.h"
@@ -304,6 +305,21 @@ static int engine_json_kind(lua_State *L)
     return 1;
 }
 
+/* engine.metrics(): all workers' figures as Prometheus reads them */
+static int engine_metrics(lua_State *L)
+{
+    struct script_env *env = vm_of(L)->env;
+    struct buf *out = &env->scratch;
+
+    if (env->all_metrics == NULL) return luaL_error(L, "nobody counts here");
+    buf_clear(out);
+    metrics_text(env->all_metrics, env->workers, out);
+    if (out->failed) return luaL_error(L, "not enough memory");
+    lua_pushlstring(L, out->p, out->n);
+    buf_clear(out);
+    return 1;
+}
+
 /* engine.home(): the folder that holds lua/, migrations/, build/ */
 static int engine_home(lua_State *L)
 {
@@ -354,6 +370,7 @@ int luaopen_omade_engine(lua_State *L)
         { "json_kind", engine_json_kind },
         { "app", engine_app },
         { "home", engine_home },
+        { "metrics", engine_metrics },
         { "trim", engine_trim },
         { "file", engine_file },
         { "setting_file", engine_setting_file },

@@ -17,6 +17,7 @@
 #include "base/list.h"
 #include "base/slice.h"
 
+struct metrics;
 struct pg_pool;
 struct redis;
 struct route_tree;
@@ -54,10 +55,13 @@ struct script_env {
     struct buf scratch;        /* for answers; empty between uses */
     struct buf answer_headers; /* lines that every answer carries: a reload's error */
     size_t tasks_live, spawned;
-    void *curl, *crypto;   /* bindings' own state, made when first used */
-    struct vm *current;    /* the generation that new work goes to */
-    struct server *server; /* for its figures; NULL where there is none */
-    char *fault;           /* why the scripts on the disk do not load; NULL */
+    void *curl, *crypto;     /* bindings' own state, made when first used */
+    struct vm *current;      /* the generation that new work goes to */
+    struct server *server;   /* NULL where there is none */
+    struct metrics *metrics; /* this worker's figures; NULL where nobody counts */
+    const struct metrics *all_metrics; /* of all workers */
+    int workers;
+    char *fault; /* why the scripts on the disk do not load; NULL */
     bool draining;
 };
 

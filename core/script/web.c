@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "base/metrics.h"
 #include "script/cors.h"
 #include "script/task.h"
 
@@ -36,6 +37,7 @@ static void find_route(struct exchange *x)
         x->match.allowed = methods_at(x->env, x->request->path);
     }
     x->route = x->found == ROUTE_FOUND ? x->match.target : NULL;
+    x->metric = x->route == NULL ? -1 : x->route->metric;
 }
 
 #ifdef OMADE_OOM
@@ -371,17 +373,29 @@ static void add_headers(void *ctx, const struct request *r, int status, struct b
     if (x != NULL && x->headers.n > 0) buf_add_slice(head, x->headers);
 }
 
+static void count_answer(struct metrics *m, const struct request *r, int status,
+                         int64_t us)
+{
+    const struct exchange *x = r->owner;
+    int route = x == NULL ? -1 : x->metric;
+
+    if (route < 0) route = metrics_route(m, SLICE("none"));
+    metrics_answer(m, route, status, us);
+}
+
 static void on_answered(void *ctx, const struct request *r, int status, int64_t bytes)
 {
-    (void)ctx;
+    struct script_env *env = ctx;
+    int64_t us = (clock_ns() - r->began_ns) / 1000;
+
+    if (env->metrics != NULL) count_answer(env->metrics, r, status, us);
 #ifdef OMADE_OOM
     plan_next_failure(r);
 #endif
     if (!log_wants(LOG_INFO)) return;
     log_info("request", log_text("request", r->id), log_text("ip", r->peer),
              log_slice("method", method_name(r->method)), log_slice("path", r->path),
-             log_int("status", status), log_int("bytes", bytes),
-             log_int("us", (clock_ns() - r->began_ns) / 1000));
+             log_int("status", status), log_int("bytes", bytes), log_int("us", us));
 }
 
 void web_app(struct script_env *env, struct server_app *app)

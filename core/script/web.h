@@ -23,6 +23,7 @@ struct web_route {
     enum body_mode body_mode;
     int64_t body_limit;  /* bytes; -1: the server's default */
     int64_t files_limit; /* a multipart body goes to a file, up to it; 0: it does not */
+    int metric;          /* its number in env->metrics */
     bool etag;           /* ETag and 304 */
     bool is_public;      /* no Cache-Control: no-store */
 };
@@ -33,6 +34,7 @@ struct exchange {
     struct script_env *env;
     uint64_t generation;     /* of the match below */
     struct web_route *route; /* NULL: none found */
+    int metric;              /* of the route, which it outlives; -1: none */
     struct route_match match;
     enum route_found found;
     struct task *task;

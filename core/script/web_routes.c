@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/metrics.h"
 
 /* ---- one route -------------------------------------------------------------------- */
 
@@ -76,6 +77,8 @@ static void add_route(lua_State *L, struct vm *vm, int at)
     name = luaL_checkstring(L, -1);
     route->name = mem_copy_text(name, strlen(name));
     if (route->name == NULL) luaL_error(L, "not enough memory");
+    if (vm->env->metrics != NULL)
+        route->metric = metrics_route(vm->env->metrics, slice_of(name));
     route->body_mode = mode_field(L, at);
     route->body_limit = integer_field(L, at, "body_limit", -1);
     route->files_limit = integer_field(L, at, "files_limit", 0);

@@ -1,5 +1,6 @@
 --- The service itself: what it is, and whether it is well.
 
+local crypto = require "omade.crypto"
 local db     = require "omade.db"
 local engine = require "omade.core.engine"
 local json   = require "omade.json"
@@ -56,6 +57,16 @@ local function ready()
                   { status = draining and 503 or 200 })
 end
 
+--- For Prometheus, which sends METRICS_TOKEN; without one the path is not there.
+local function metrics(req)
+  local token = engine.setting "METRICS_TOKEN"
+  if not token or token == "" then web.fail(404, "There is nothing at this path") end
+  if not crypto.equal(req:header "Authorization" or "", "Bearer " .. token) then
+    web.fail(401, "The token for metrics is needed", { headers = { ["WWW-Authenticate"] = "Bearer" } })
+  end
+  return web.raw(engine.metrics(), "text/plain; version=0.0.4; charset=utf-8")
+end
+
 ---- Routes: the table of contents -------------------------------------------------------
 
 return web.group("", { limit = false }, {
@@ -63,4 +74,6 @@ return web.group("", { limit = false }, {
   { "GET", "/health",     health, who = "anyone", bare = true, summary = "Is it well?" },
   { "GET", "/api/health", health, who = "anyone", bare = true, summary = "Is it well?" },
   { "GET", "/ready",      ready,  who = "anyone", bare = true, summary = "Does it take traffic?" },
+  { "GET", "/metrics",    metrics, who = "anyone", bare = true, type = "text/plain",
+    summary = "Figures for Prometheus, with METRICS_TOKEN" },
 })
