@@ -221,12 +221,32 @@ static void check_redis(const struct config *config)
     die_with(1, &fault);
 }
 
+/* Other than on and off it names a file; what is in it, limits.lua reads. */
+static void check_rate_limits(const struct config *config)
+{
+    const char *value = config->rate_limits;
+    struct buf path = { 0 }, fault = { 0 };
+
+    if (*value == '\0' || strcmp(value, "on") == 0 || strcmp(value, "off") == 0) return;
+    buf_addf(&path, "%s%s%s", *value == '/' ? "" : config->home, *value == '/' ? "" : "/",
+             value);
+    buf_add_byte(&path, '\0');
+    if (!path.failed && access(path.p, R_OK) == 0) {
+        buf_free(&path);
+        return;
+    }
+    buf_addf(&fault, "RATE_LIMITS is '%s', but must be on, off or a file: %s", value,
+             strerror(errno));
+    die_with(1, &fault);
+}
+
 static int serve(const struct config *config)
 {
     struct buf fault = { 0 };
     int code;
 
     check_redis(config);
+    check_rate_limits(config);
     check_database(config);
     code = supervisor_run(config, &fault);
     if (fault.n > 0) die_with(1, &fault);

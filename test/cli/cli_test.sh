@@ -187,6 +187,8 @@ for wrong in LOG_LEVEL=x LOG_LEVEL=warn\|error LOG_FORMAT=xml DATABASE_URL=banan
     check "$verb with $wrong" complains 1 "^omade: ${wrong%%=*} "
   done
 done
+omade RATE_LIMITS=banana serve --port 0
+check 'serve with RATE_LIMITS=banana' complains 1 "^omade: RATE_LIMITS is 'banana'"
 omade UPLOAD_DIR=/proc/none/uploads serve --port 0
 check 'serve with an UPLOAD_DIR that is not there' complains 1 "^omade: UPLOAD_DIR '/proc/none/uploads'"
 omade OMADE_HOME=/nonexistent config
