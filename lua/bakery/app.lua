@@ -1,5 +1,7 @@
 --- The bakery: which files declare its routes, and its settings.
 
+require "bakery.services.cleaning"
+
 return {
   routes = {
     "bakery.routes.service",
