@@ -1,12 +1,17 @@
 --- The bakery: which files declare its routes, and its settings.
 
-require "bakery.services.cleaning"
+local money = require "omade.money"
+
+require "bakery.tasks"
 
 return {
   routes = {
     "bakery.routes.service",
     "bakery.routes.products",
     "bakery.routes.custom_cakes",
+    "bakery.routes.orders",
+    "bakery.routes.payments",
+    "bakery.routes.store",
     "bakery.routes.uploads",
   },
 
@@ -17,5 +22,23 @@ return {
   settings = {
     SHOP_NAME     = { default = "Omade Cravings", doc = "the shop's name" },
     SHOP_TIMEZONE = { default = "UTC", doc = "the shop's time zone" },
+    SHOP_CURRENCY = { default = "USD", doc = "ISO 4217; two decimals" },
+    OPENING_HOURS = { type = "list", default = { "mon-fri 08:00-18:00", "sat 09:00-16:00" },
+                      doc = "for people to read; comma-separated" },
+    CLOSED_DAYS   = { type = "list", default = {},
+                      doc = "no delivery and no pickup: dates, or weekdays such as sunday" },
+
+    DELIVERY_FEE        = { type = "money", default = money "5.99", doc = "of a delivery" },
+    DELIVERY_FREE_FROM  = { type = "money", default = money "50.00", doc = "goods after discount that are delivered free" },
+    MINIMUM_ORDER       = { type = "money", default = money "0.00", doc = "least subtotal of an order" },
+    TAX_RATE            = { default = "0", doc = "percent of goods after discount: 7.25" },
+    SLOT_CUTOFF_MINUTES = { type = "integer", default = 120, min = 0, doc = "a delivery slot closes so long before it begins" },
+
+    PAYMENT_METHODS        = { type = "list", default = { "cash", "card_on_delivery", "bank_transfer", "online" },
+                               doc = "what the shop takes" },
+    PAYMENT_PROVIDER       = { default = "generic", doc = "named in the answer of /pay" },
+    PAYMENT_URL_TEMPLATE   = { default = "", doc = "https://...?order={order_id}&amount={amount}&currency={currency}" },
+    PAYMENT_GENERIC_SECRET = { default = "", doc = "signs the events of the provider 'generic'" },
+    UNPAID_ORDER_MINUTES   = { type = "integer", default = 30, min = 1, doc = "an online order unpaid for so long is cancelled" },
   },
 }

@@ -29,9 +29,12 @@ local SESSION_SECONDS <const> = 30 * 24 * 3600      -- sliding, as data.md says
 local TOUCH_SECONDS   <const> = 300                 -- last_activity is as exact as this
 local ROLES <const> = { customer = true, rider = true, staff = true, admin = true }
 
---- What a word in `who` stands for.  "any" is everybody who is signed in.
+--- What a word in `who` stands for.  "any" is everybody who is signed in; "optional" is
+-- anybody, "guest" is who sends no session: one that is over is no guest.
 local ALLOWED <const> = {
   any      = ROLES,
+  optional = { customer = true, rider = true, staff = true, admin = true, guest = true },
+  guest    = { guest = true },
   customer = { customer = true },
   rider    = { rider = true },
   staff    = { staff = true, admin = true },
@@ -172,26 +175,18 @@ local function sign_in_first()
                                    headers = { ["WWW-Authenticate"] = "Bearer" } })
 end
 
---- `optional`: a guest sends nothing; a session that is over is no guest.
-local function admit_optional(req)
-  local _, sent = sent_token(req)
-  if not sent then
-    db.as { role = "guest" }
-    return
-  end
-  if not auth.user(req) then sign_in_first() end
-  check_origin(req)
-end
-
 --- For the engine: the check in front of a handler; nil when everybody may call it.
 ---@param who omade.who
 ---@return fun(req: omade.request)?
 function auth.gate(who)
   if who == "anyone" then return nil end
-  if who == "optional" then return admit_optional end
   local allowed = allowed_of(who)
 
   return function(req)
+    if allowed.guest and not select(2, sent_token(req)) then
+      db.as { role = "guest" }
+      return
+    end
     local user = auth.user(req)
     if not user then sign_in_first() end
     check_origin(req)

@@ -285,6 +285,17 @@ function v.shape(fields, o)
            at_least_one = o.at_least_one }
 end
 
+--- The same rule or shape, which may be absent or null.
+---@generic T
+---@param field T
+---@return T
+function v.optional(field)
+  local copy = {}
+  for key, value in pairs(field) do copy[key] = value end
+  copy.optional = true
+  return copy
+end
+
 --- The same fields, all optional and without defaults: for PATCH.  What could be left
 -- out before is cleared by null (json.null); what has a value always has none of it.
 ---@param shape omade.shape
@@ -385,6 +396,18 @@ function v.request(req, shapes)
     end
   end
   if #faults > 0 then raise(faults) end
+end
+
+--- The body as the shape makes it, for a handler that must look at other things first;
+-- raises like a route's `body`.
+---@param req omade.request
+---@param shape omade.shape
+---@return table
+function v.body(req, shape)
+  local faults = {}
+  local value = v.check(shape, req.body == nil and MISSING or req.body, false, "", faults)
+  if #faults > 0 then raise(faults) end
+  return value
 end
 
 return v

@@ -29,4 +29,12 @@ function days.after(day, count)
   return time.date(time.parse(day) + count * SECONDS)
 end
 
+local WEEKDAYS <const> = { "thursday", "friday", "saturday", "sunday", "monday", "tuesday", "wednesday" }
+
+---@param day string
+---@return string "monday" ...
+function days.weekday(day)
+  return WEEKDAYS[math.tointeger(time.parse(day) // SECONDS) % 7 + 1]
+end
+
 return days

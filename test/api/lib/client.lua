@@ -159,6 +159,27 @@ for _, method in ipairs { "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTI
   client[method:lower()] = function(path, options) return client.request(method, path, options) end
 end
 
+--- Requests at the same time, each on a connection of its own: a list of
+-- {method, path, options}; the answers in the same order.
+function client.parallel(requests)
+  local connections, answers = {}, {}
+  for i = 1, #requests do connections[i] = client.connect() end
+  for i, r in ipairs(requests) do assert(connections[i]:send(client.format(r[1], r[2], r[3]))) end
+  for i, r in ipairs(requests) do
+    local answer, why = connections[i]:answer(r[1])
+    connections[i]:close()
+    answers[i] = answer or error(("%s %s: no answer: %s"):format(r[1], r[2], why), 2)
+  end
+  return answers
+end
+
+--- How many answers have each status: {[201] = 50}.
+function client.statuses(answers)
+  local counts = {}
+  for _, answer in ipairs(answers) do counts[answer.status] = (counts[answer.status] or 0) + 1 end
+  return counts
+end
+
 ---- Beside HTTP ---------------------------------------------------------------------------------
 
 local function quote(text) return "'" .. text:gsub("'", "'\\''") .. "'" end

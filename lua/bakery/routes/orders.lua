@@ -1,0 +1,316 @@
+--- Orders: placing them, following them, moving them on.
+
+local access      = require "bakery.services.order_access"
+local audit       = require "bakery.services.audit"
+local auth        = require "omade.auth"
+local cake_shape  = require "bakery.rules.cake_shape"
+local changes     = require "bakery.services.order_changes"
+local checkout    = require "bakery.services.checkout"
+local db          = require "omade.db"
+local events      = require "bakery.services.order_events"
+local idempotency = require "omade.idempotency"
+local json        = require "omade.json"
+local page        = require "omade.page"
+local payment     = require "bakery.services.payment"
+local phone       = require "bakery.rules.phone"
+local reschedule  = require "bakery.services.reschedule"
+local rules       = require "bakery.rules.orders"
+local shop        = require "bakery.services.shop"
+local v           = require "omade.validate"
+local view        = require "bakery.services.order_view"
+local web         = require "omade.web"
+
+---- Shapes: what a caller may send -------------------------------------------------------
+
+local Id <const> = v.shape { id = v.uuid { label = "Order id" } }
+
+local Address <const> = v.shape({
+  line1       = v.text { min = 1, max = 255 },
+  line2       = v.text { max = 255, optional = true },
+  city        = v.text { min = 1, max = 100 },
+  postal_code = v.text { min = 1, max = 20 },
+  notes       = v.text { max = 300, optional = true },
+}, { optional = true })
+
+local NewOrder <const> = v.shape {
+  fulfilment           = v.one_of({ "pickup", "delivery" }, { default = "pickup" }),
+  pickup_at            = v.time { optional = true },
+  delivery_schedule_id = v.uuid { optional = true },
+  address              = Address,
+  promo_code           = v.text { min = 1, max = 50, optional = true },
+  redeem_points        = v.integer { min = 0, max = 2147483647, default = 0 },
+  tip_amount           = v.money { min = 0, max = "999.99", optional = true },
+  payment_method       = v.one_of(rules.PAYMENT_METHODS, { default = "cash" }),
+  notes                = v.text { max = 500, optional = true },
+  guest_name           = v.text { min = 2, max = 255, optional = true },
+  guest_email          = v.email { optional = true },
+  guest_phone          = phone { optional = true },
+  items                = v.list(v.shape {
+    product_id  = v.uuid(),
+    quantity    = v.integer { min = 1, max = 50, default = 1 },
+    custom_cake = v.optional(cake_shape),
+  }, { min = 1, max = 50, optional = true }),
+}
+
+local List <const> = {
+  status         = v.one_of(rules.STATUSES, { optional = true }),
+  payment_status = v.one_of(rules.PAYMENT_STATUSES, { optional = true }),
+  date_from      = v.date { optional = true },
+  date_to        = v.date { optional = true },
+}
+
+local OwnList <const> = v.shape(page.fields(List))
+
+local StaffList <const> = v.shape(page.fields {
+  status = List.status, payment_status = List.payment_status, date_from = List.date_from, date_to = List.date_to,
+  order_number         = v.text { max = 32, optional = true },
+  customer             = v.text { min = 1, max = 255, optional = true },
+  delivery_schedule_id = v.uuid { optional = true },
+})
+
+local Range <const> = v.shape { date_from = List.date_from, date_to = List.date_to }
+
+local Track <const> = v.shape {
+  email = v.text { max = 255, optional = true },
+  phone = v.text { max = 50, optional = true },
+  token = v.text { max = 64, optional = true },
+}
+
+local Status <const> = v.shape {
+  status = v.one_of(rules.STATUSES),
+  notes  = v.text { max = 500, optional = true },
+}
+
+local Reason <const> = v.shape({ reason = v.text { max = 500, optional = true } }, { optional = true })
+
+local Schedule <const> = v.shape {
+  delivery_schedule_id = v.uuid { optional = true },
+  pickup_at            = v.time { optional = true },
+}
+
+local Payment <const> = v.shape {
+  payment_status    = v.one_of { "pending", "paid", "failed" },
+  payment_reference = v.text { max = 255, optional = true },
+}
+
+local Refund <const> = v.shape({
+  amount = v.money { min = "0.01", max = "999999.99", optional = true },
+  reason = v.text { max = 500, optional = true },
+}, { optional = true })
+
+---- Placing ------------------------------------------------------------------------------------
+
+local function invalid(faults)
+  local errors = json.array {}
+  for _, message in pairs(faults) do errors[#errors + 1] = message end
+  table.sort(errors)
+  web.fail(400, errors[1], { code = "VALIDATION_ERROR", errors = errors, fields = faults })
+end
+
+--- What fields require of each other.
+local function check_order(req)
+  local body, faults = req.body, {}
+  if body.fulfilment == "delivery" then
+    if not body.delivery_schedule_id then faults.delivery_schedule_id = "Delivery schedule id is required for delivery" end
+    if not body.address then faults.address = "Address is required for delivery" end
+  else
+    body.delivery_schedule_id = nil
+  end
+  if not shop.takes(body.payment_method) then faults.payment_method = "Payment method is not taken by the shop" end
+  if not req.user then
+    if not body.guest_name then faults.guest_name = "Guest name is required" end
+    if not body.guest_email and not body.guest_phone then
+      faults.guest_email = "Guest email or guest phone is required"
+    end
+    if body.redeem_points > 0 then faults.redeem_points = "Redeem points is for signed-in customers" end
+  end
+  if next(faults) then invalid(faults) end
+end
+
+local function create(req)
+  check_order(req)
+  return checkout.place(req)
+end
+
+---- Lists ----------------------------------------------------------------------------------------
+
+local ITEMS <const> = [[, (SELECT COALESCE(json_agg(json_build_object('id', i.id, 'product_id', i.product_id,
+    'product_name', i.product_name, 'quantity', i.quantity, 'unit_price', i.unit_price,
+    'subtotal', i.subtotal, 'discount_amount', i.discount_amount) ORDER BY i.line_no, i.id), '[]')
+  FROM order_items i WHERE i.order_id = o.id) AS items]]
+
+--- Days are the shop's, both ends included.
+local function add_dates(filter, q)
+  filter:add("o.created_at >= (%s::date)::timestamp AT TIME ZONE shop_timezone()", q.date_from)
+  filter:add("o.created_at < (%s::date + 1)::timestamp AT TIME ZONE shop_timezone()", q.date_to)
+end
+
+local function filter_of(q)
+  local filter = page.filter()
+  filter:add("o.status = %s", q.status)
+  filter:add("o.payment_status = %s", q.payment_status)
+  add_dates(filter, q)
+  return filter
+end
+
+local function own(req)
+  local q = req.query
+  local filter = filter_of(q)
+  filter:add("o.user_id = %s", req.user.id)
+  return page.list("orders", q, { select = view.COLUMNS .. ITEMS, from = "orders o" .. filter:sql(),
+                                  order = "o.created_at DESC, o.id", values = filter.values })
+end
+
+local function every_order(req)
+  local q = req.query
+  local filter = filter_of(q)
+  filter:add("o.order_number = %s", q.order_number)
+  filter:add("o.delivery_schedule_id = %s", q.delivery_schedule_id)
+  filter:add("o.id IN (SELECT order_id FROM search_orders(%s))", q.customer)
+  return page.list("orders", q, {
+    select = view.COLUMNS .. ", u.name AS customer_name, u.email AS customer_email" .. ITEMS,
+    from = "orders o LEFT JOIN users u ON u.id = o.user_id" .. filter:sql(),
+    order = "o.created_at DESC, o.id", values = filter.values,
+  })
+end
+
+local function stats(req)
+  local filter = page.filter()
+  add_dates(filter, req.query)
+  local function group(columns, by)
+    local entry = { "SELECT " .. columns .. ", count(*) AS count, COALESCE(sum(o.total_amount), 0) AS total_amount,"
+      .. " COALESCE(sum(o.refunded_amount), 0) AS refunded_amount FROM orders o" .. filter:sql() .. by,
+      as = "json" }
+    for i, value in ipairs(filter.values) do entry[i + 1] = value end
+    return entry
+  end
+  local parts = db.all {
+    group("o.status", " GROUP BY o.status ORDER BY o.status"),
+    group("(o.created_at AT TIME ZONE shop_timezone())::date AS day", " GROUP BY 1 ORDER BY 1 DESC LIMIT 366"),
+    group("o.payment_method, o.payment_status", " GROUP BY 1, 2 ORDER BY 1, 2"),
+  }
+  return { by_status = parts[1], by_day = parts[2], by_payment = parts[3] }
+end
+
+---- One order --------------------------------------------------------------------------------------
+
+local function shown(id) return view.load(id) or web.fail(404, "Order not found") end
+
+local function show(req)
+  local id = req.params.id
+  return access.with(req, id, function() return shown(id) end)
+end
+
+--- Status and history without personal data, for whoever knows the order.
+local function track(req)
+  local q = req.query
+  local token = q.token or req:header "X-Tracking-Token"
+  local id = db.row("SELECT find_tracked_order($1, $2, $3, $4) AS id", req.params.order_number, token,
+                    q.email, q.phone).id
+  if not id then web.fail(404, "Order not found") end
+
+  local order = auth.as_guest(id, function() return view.load(id) end)
+  if order.delivery then order.delivery = { date = order.delivery.date, time = order.delivery.time } end
+  return { order_number = order.order_number, status = order.status, payment_status = order.payment_status,
+           fulfilment = order.fulfilment, pickup_at = order.pickup_at, delivered_at = order.delivered_at,
+           delivery = order.delivery, history = order.history, created_at = order.created_at }
+end
+
+local function stream(req)
+  local id = req.params.id
+  return access.with(req, id, function()
+    if not db.row("SELECT 1 FROM orders WHERE id = $1", id) then web.fail(404, "Order not found") end
+    return events.stream(req, id)
+  end)
+end
+
+---- Changes ----------------------------------------------------------------------------------------
+
+local function audited(req, action, detail)
+  return function(order)
+    detail.order_number, detail.from = order.order_number, order.status
+    audit.write(req, action, "order", order.id, detail)
+  end
+end
+
+local function set_status(req)
+  local id, to, notes = req.params.id, req.body.status, req.body.notes
+  changes.move(id, to, { note = notes, also = audited(req, "order.status", { to = to, notes = notes }) })
+  return shown(id)
+end
+
+local function cancel(req)
+  local id, reason = req.params.id, req.body and req.body.reason
+  return access.with(req, id, function()
+    local staff = access.is_staff(req)
+    changes.cancel(id, {
+      reason = reason,
+      may = staff and function(order) return rules.may_become(order, "cancelled") end or rules.owner_may_cancel,
+      also = staff and audited(req, "order.cancel", { reason = reason }) or nil,
+    })
+    return shown(id)
+  end)
+end
+
+local function set_schedule(req)
+  local id, body = req.params.id, req.body
+  if (body.delivery_schedule_id == nil) == (body.pickup_at == nil) then
+    invalid { delivery_schedule_id = "Delivery schedule id or pickup at is required" }
+  end
+  local staff = access.is_staff(req)
+  reschedule.run(id, body, { staff = staff, also = staff and audited(req, "order.schedule", {
+    delivery_schedule_id = body.delivery_schedule_id, pickup_at = body.pickup_at }) or nil })
+  return shown(id)
+end
+
+local function set_payment(req)
+  local id, body = req.params.id, req.body
+  db.transaction(function()
+    local order = changes.lock(id)
+    if changes.pay_in(order, body.payment_status, body.payment_reference) then
+      audit.write(req, "order.payment", "order", id, { from = order.payment_status, to = body.payment_status })
+    end
+  end)
+  return shown(id)
+end
+
+local function pay(req)
+  local id = req.params.id
+  return access.with(req, id, function()
+    return idempotency.run(req, function() return payment.begin_in(changes.lock(id)) end)
+  end)
+end
+
+local function refund(req)
+  local id, body = req.params.id, req.body or {}
+  return idempotency.run(req, function()
+    local order = changes.lock(id)
+    local amount = changes.refund_in(order, body.amount, { reason = body.reason })
+    audit.write(req, "order.refund", "order", id, { amount = amount, reason = body.reason })
+    return shown(id)
+  end)
+end
+
+---- Routes: the table of contents ---------------------------------------------------------------
+
+local BUYER <const> = { "customer", "guest" }
+
+return web.routes("/api/v1/orders", {
+  { "POST",  "/",             create,      who = BUYER, body = NewOrder, limit = "orders", idempotent = true,
+    summary = "Place an order" },
+  { "POST",  "/guest",        create,      who = BUYER, body = NewOrder, limit = "orders", idempotent = true,
+    summary = "Place an order as a guest" },
+  { "GET",   "/",             own,         who = "any", query = OwnList, summary = "One's own orders" },
+  { "GET",   "/all",          every_order, who = "staff", query = StaffList, summary = "All orders" },
+  { "GET",   "/stats",        stats,       who = "staff", query = Range, summary = "Counts and sums" },
+  { "GET",   "/track/:order_number", track, who = "anyone", query = Track, summary = "Where an order is" },
+  { "GET",   "/:id",          show,        who = "optional", params = Id, summary = "One order" },
+  { "GET",   "/:id/events",   stream,      who = "optional", params = Id, summary = "Changes as they happen" },
+  { "PATCH", "/:id/status",   set_status,  who = "staff", params = Id, body = Status, summary = "Move it on" },
+  { "POST",  "/:id/cancel",   cancel,      who = "optional", params = Id, body = Reason, summary = "Cancel it" },
+  { "PATCH", "/:id/schedule", set_schedule, who = "any", params = Id, body = Schedule, summary = "Another date" },
+  { "PATCH", "/:id/payment",  set_payment, who = "staff", params = Id, body = Payment, summary = "Its payment" },
+  { "POST",  "/:id/pay",      pay,         who = "optional", params = Id, idempotent = true, summary = "Pay online" },
+  { "POST",  "/:id/refund",   refund,      who = "admin", params = Id, body = Refund, idempotent = true,
+    summary = "Give money back" },
+})

@@ -1,0 +1,47 @@
+--- What the shop charges and takes: the settings of app.lua, read once while scripts load.
+
+local config = require "omade.config"
+local days   = require "bakery.services.days"
+local json   = require "omade.json"
+local money  = require "omade.money"
+
+local shop = {}
+
+--- 100 points pay this much.
+shop.HUNDRED_POINTS = money "1.00"
+
+--- The settings that commerce.totals takes.
+---@return table
+function shop.charges()
+  return {
+    delivery_fee = config.get "DELIVERY_FEE", free_from = config.get "DELIVERY_FREE_FROM",
+    tax_rate = config.get "TAX_RATE", hundred_points = shop.HUNDRED_POINTS,
+  }
+end
+
+--- Days on which nothing is delivered or handed over: "2026-12-25", or "sunday" each week.
+---@param day string a date
+---@return boolean
+function shop.closed_on(day)
+  local weekday = days.weekday(day)
+  for _, closed in ipairs(config.get "CLOSED_DAYS") do
+    if closed == day or closed:lower() == weekday then return true end
+  end
+  return false
+end
+
+--- Hours as {monday = "08:00-18:00", ...}: OPENING_HOURS is "mon-fri 08:00-18:00" and so on.
+function shop.opening_hours()
+  return json.array(config.get "OPENING_HOURS")
+end
+
+---@param method string
+---@return boolean
+function shop.takes(method)
+  for _, known in ipairs(config.get "PAYMENT_METHODS") do
+    if known == method then return true end
+  end
+  return false
+end
+
+return shop

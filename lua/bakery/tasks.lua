@@ -1,0 +1,32 @@
+--- What the bakery does by itself, once for all workers and machines.
+
+local auth        = require "omade.auth"
+local changes     = require "bakery.services.order_changes"
+local config      = require "omade.config"
+local idempotency = require "omade.idempotency"
+local log         = require "omade.log"
+local rules       = require "bakery.rules.orders"
+
+--- Cancels online orders that nobody paid for; each in a transaction of its own.
+local function cancel_unpaid()
+  auth.as_system(function()
+    for _, id in ipairs(changes.unpaid(config.get "UNPAID_ORDER_MINUTES")) do
+      local ok, fault = pcall(changes.cancel, id, {
+        reason = "not paid in time",
+        may = function(order) return order.payment_status ~= "paid" and rules.owner_may_cancel(order) end,
+      })
+      if not ok then log.warn("an unpaid order could not be cancelled", { order = id, error = tostring(fault) }) end
+    end
+  end)
+end
+
+--- What is over goes: answers kept by Idempotency-Key for a day.
+local function clean()
+  local answers = auth.as_system(idempotency.clean)
+  if answers > 0 then log.info("cleaned", { idempotency_keys = answers }) end
+end
+
+every(30, "orders.unpaid", cancel_unpaid)
+every(3600, "cleaning", clean)
+
+return {}
