@@ -16,7 +16,8 @@ struct pg_listener {
     struct pg_listening *listening;
     void (*on_notify)(void *ctx, struct slice payload);
     void *ctx;
-    bool removed; /* while notifications are told */
+    bool removed;       /* while notifications are told */
+    bool unsure, asked; /* its LISTEN is not known to be done; is under way */
     char channel[64];
 };
 
@@ -24,8 +25,7 @@ struct pg_listening {
     struct pg_link link;
     struct list listeners;
     struct buf script; /* LISTEN and UNLISTEN that are still to be sent */
-    bool busy, telling, was_up, stopped;
-    bool tell_missed; /* when the LISTENs of a new connection are done */
+    bool busy, telling, stopped;
     int64_t retry_at_ms;
 };
 
@@ -44,6 +44,11 @@ static void send_script(struct pg_listening *l)
     if (l->link.state != LINK_UP || l->busy || l->script.n == 0) return;
     buf_add_byte(&l->script, '\0');
     l->busy = true;
+    for (struct list_node *n = l->listeners.first; n != NULL; n = n->next) {
+        struct pg_listener *one = LIST_ENTRY(n, struct pg_listener, node);
+
+        one->asked = one->unsure;
+    }
     if (!l->script.failed && PQsendQuery(l->link.pg, l->script.p) == 1)
         left = PQflush(l->link.pg);
     buf_clear(&l->script);
@@ -74,7 +79,6 @@ static void sweep(struct pg_listening *l)
     }
 }
 
-/* channel NULL: to all */
 static void tell(struct pg_listening *l, const char *channel, struct slice payload)
 {
     l->telling = true;
@@ -82,8 +86,24 @@ static void tell(struct pg_listening *l, const char *channel, struct slice paylo
          n = n->next) {
         struct pg_listener *one = LIST_ENTRY(n, struct pg_listener, node);
 
-        if (!one->removed && (channel == NULL || strcmp(one->channel, channel) == 0))
+        if (!one->removed && strcmp(one->channel, channel) == 0)
             one->on_notify(one->ctx, payload);
+    }
+    l->telling = false;
+    sweep(l);
+}
+
+/* To those whose LISTEN is done now: until then they may have missed some. */
+static void tell_missed(struct pg_listening *l)
+{
+    l->telling = true;
+    for (struct list_node *n = l->listeners.first; n != NULL && !l->stopped;
+         n = n->next) {
+        struct pg_listener *one = LIST_ENTRY(n, struct pg_listener, node);
+
+        if (one->removed || !one->asked) continue;
+        one->asked = one->unsure = false;
+        one->on_notify(one->ctx, (struct slice){ NULL, 0 });
     }
     l->telling = false;
     sweep(l);
@@ -101,12 +121,13 @@ static void on_up(struct pg_link *link)
     struct pg_listening *l = of(link);
 
     l->busy = false;
-    l->tell_missed = l->was_up;
-    l->was_up = true;
     buf_clear(&l->script);
-    for (struct list_node *n = l->listeners.first; n != NULL; n = n->next)
-        buf_addf(&l->script, "LISTEN \"%s\";",
-                 LIST_ENTRY(n, struct pg_listener, node)->channel);
+    for (struct list_node *n = l->listeners.first; n != NULL; n = n->next) {
+        struct pg_listener *one = LIST_ENTRY(n, struct pg_listener, node);
+
+        one->unsure = true;
+        buf_addf(&l->script, "LISTEN \"%s\";", one->channel);
+    }
     send_script(l);
 }
 
@@ -117,7 +138,6 @@ static void on_failed(struct pg_link *link)
     l->retry_at_ms = clock_ms() + RETRY_MS + random() % RETRY_MS;
 }
 
-/* Who is told "you may have missed some" looks at once: LISTEN must be done by then. */
 static void take_results(struct pg_listening *l)
 {
     while (l->busy && !PQisBusy(l->link.pg)) {
@@ -128,9 +148,7 @@ static void take_results(struct pg_listening *l)
             log_error("LISTEN failed", log_text("error", PQresultErrorMessage(result)));
         PQclear(result);
     }
-    if (l->busy || !l->tell_missed) return;
-    l->tell_missed = false;
-    tell(l, NULL, (struct slice){ NULL, 0 });
+    if (!l->busy) tell_missed(l);
 }
 
 static void on_ready(struct pg_link *link, bool writable)
@@ -214,6 +232,7 @@ struct pg_listener *listening_add(struct pg_listening *l, struct slice channel,
     one->listening = l;
     one->on_notify = on_notify;
     one->ctx = ctx;
+    one->unsure = true;
     memcpy(one->channel, channel.p, channel.n);
     list_append(&l->listeners, &one->node);
     if (l->link.state == LINK_DOWN && clock_ms() >= l->retry_at_ms)

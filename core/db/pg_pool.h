@@ -117,7 +117,8 @@ char pg_pin_status(const struct pg_pin *pin);
 /* ---- LISTEN -------------------------------------------------------------------- */
 
 /* One more connection, made at the first call, for all channels.  on_notify comes
- * with each payload; after a reconnect with p == NULL ("you may have missed some").
+ * with each payload; and with p == NULL ("you may have missed some") when PostgreSQL
+ * listens, at first and after each reconnect: who looks then misses nothing.
  * Returns NULL when there is no memory.  'channel' is a plain identifier. */
 struct pg_listener;
 MUST_CHECK struct pg_listener *pg_listen(struct pg_pool *pool, struct slice channel,

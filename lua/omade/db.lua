@@ -32,7 +32,8 @@
 ---@field timeout? number seconds, in db.all only; otherwise DB_QUERY_TIMEOUT
 
 ---@class omade.subscription
----Waits: a payload; false when some may have been missed; nil when the time is over.
+---Waits: a payload; false when some may have been missed (first of all when listening has
+---begun: look then, and nothing is missed); nil when the time is over.
 ---@field next fun(self, seconds?: number): string|false|nil
 ---@field close fun(self)
 
