@@ -99,6 +99,7 @@ arguments=()
 for option in "${options[@]}"; do [[ $option == dev ]] || arguments+=("$option"); done
 
 files=$(sed -n 's/^-- files: //p' "$file")
+: >"$work/server.log"      # read below, perhaps before the server's shell opens it
 (
   [[ -z $files ]] || ulimit -n "$files"
   exec "$binary" "$mode" "$app" --host 127.0.0.1 --port 0 "${arguments[@]}"
