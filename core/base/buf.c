@@ -15,7 +15,7 @@ void buf_free(struct buf *b)
     *b = (struct buf){ 0 };
 }
 
-char *buf_room(struct buf *b, size_t extra)
+char *buf_grow(struct buf *b, size_t extra)
 {
     size_t need, cap = b->cap == 0 ? FIRST_CAP : b->cap;
 
@@ -35,20 +35,7 @@ fail:
     return NULL;
 }
 
-void buf_add(struct buf *b, const void *bytes, size_t n)
-{
-    char *room;
-
-    if (n == 0) return;
-    room = buf_room(b, n);
-    if (room == NULL) return;
-    memcpy(room, bytes, n);
-    b->n += n;
-}
-
 void buf_add_text(struct buf *b, const char *text) { buf_add(b, text, strlen(text)); }
-
-void buf_add_byte(struct buf *b, char byte) { buf_add(b, &byte, 1); }
 
 void buf_add_int(struct buf *b, int64_t number)
 {

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "base/slice.h"
@@ -28,14 +29,30 @@ static inline void buf_clear(struct buf *b)
     b->failed = false;
 }
 
+MUST_CHECK char *buf_grow(struct buf *b, size_t extra); /* for buf_room() */
+
 /* Room for 'extra' more bytes; the place to write them, or NULL.  Whoever
  * writes there adds to 'n' what was written. */
-MUST_CHECK char *buf_room(struct buf *b, size_t extra);
+MUST_CHECK static inline char *buf_room(struct buf *b, size_t extra)
+{
+    return !b->failed && b->cap - b->n >= extra && b->cap > 0 ? b->p + b->n
+                                                              : buf_grow(b, extra);
+}
 
-void buf_add(struct buf *b, const void *bytes, size_t n);
+static inline void buf_add(struct buf *b, const void *bytes, size_t n)
+{
+    char *room;
+
+    if (n == 0) return;
+    room = buf_room(b, n);
+    if (room == NULL) return;
+    memcpy(room, bytes, n);
+    b->n += n;
+}
+
+static inline void buf_add_byte(struct buf *b, char byte) { buf_add(b, &byte, 1); }
 static inline void buf_add_slice(struct buf *b, struct slice s) { buf_add(b, s.p, s.n); }
 void buf_add_text(struct buf *b, const char *text);
-void buf_add_byte(struct buf *b, char byte);
 void buf_add_int(struct buf *b, int64_t number);
 void buf_addf(struct buf *b, const char *format, ...) PRINTF_LIKE(2, 3);
 #define BUF_ADD(b, literal) buf_add((b), "" literal, sizeof(literal) - 1)

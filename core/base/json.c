@@ -22,10 +22,53 @@ static char escape_of(unsigned char byte)
     }
 }
 
+#define EACH(byte) (0x0101010101010101u * (byte))
+
+/* The high bit is set for some byte of eight unless all are ASCII that needs no
+ * escape.  A borrow can only set more of them: then the slow way is taken. */
+static uint64_t unusual(uint64_t eight)
+{
+    return (eight | (eight - EACH(0x20)) | ((eight ^ EACH('"')) - EACH(1)) |
+            ((eight ^ EACH('\\')) - EACH(1)) | ((eight ^ EACH(0x7f)) - EACH(1))) &
+           EACH(0x80);
+}
+
+bool json_is_plain(struct slice text)
+{
+    uint64_t eight, found = 0;
+    size_t i = 0;
+
+    for (; i + 8 <= text.n && found == 0; i += 8) {
+        memcpy(&eight, text.p + i, 8);
+        found = unusual(eight);
+    }
+    if (found == 0 && i < text.n) {
+        eight = EACH(' ');
+        memcpy(&eight, text.p + i, text.n - i);
+        found = unusual(eight);
+    }
+    return found == 0;
+}
+
+void json_add_plain(struct buf *b, struct slice text)
+{
+    char *room = buf_room(b, text.n + 2);
+
+    if (room == NULL) return;
+    room[0] = '"';
+    if (text.n > 0) memcpy(room + 1, text.p, text.n);
+    room[text.n + 1] = '"';
+    b->n += text.n + 2;
+}
+
 void json_add_string(struct buf *b, struct slice text)
 {
     size_t plain = 0;
 
+    if (json_is_plain(text)) {
+        json_add_plain(b, text);
+        return;
+    }
     buf_add_byte(b, '"');
     for (size_t i = 0; i < text.n; i++) {
         unsigned char byte = (unsigned char)text.p[i];

@@ -13,6 +13,11 @@
  * characters, quotation marks and backslashes are escaped. */
 void json_add_string(struct buf *b, struct slice text);
 
+/* Whether the text needs no escape and is ASCII, by a quick look that may say no to more;
+ * and its addition then. */
+bool json_is_plain(struct slice text);
+void json_add_plain(struct buf *b, struct slice text);
+
 /* Adds a finite double in the shortest form that reads back the same, or null
  * for what JSON cannot hold (NaN, the infinities). */
 void json_add_double(struct buf *b, double number);

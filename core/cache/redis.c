@@ -220,11 +220,12 @@ static void on_ready(void *ctx)
     succeeded(r);
 }
 
-static void take_reply(struct redis *r, struct slot *slot, struct redis_reply *reply)
+static void take_reply(struct redis *r, struct slot *slot, struct redis_reply *reply,
+                       int64_t now)
 {
     struct redis_op *op = slot->op;
 
-    r->heard_ms = clock_ms();
+    r->heard_ms = now;
     r->in_flight--;
     if (op != NULL) {
         op->replies[op->answered++] = reply;
@@ -244,10 +245,11 @@ static void on_input(void *ctx)
     struct redis *r = ctx;
     struct redis_conn *conn = r->link.conn;
     struct redis_reply *reply;
+    int64_t now = clock_ms();
 
     while ((reply = redis_conn_next(conn)) != NULL) {
         if (r->queue.count > 0) {
-            take_reply(r, LIST_ENTRY(r->queue.first, struct slot, node), reply);
+            take_reply(r, LIST_ENTRY(r->queue.first, struct slot, node), reply, now);
         } else {
             redis_reply_free(reply);
             redis_link_break(&r->link, "a reply that nobody asked for");

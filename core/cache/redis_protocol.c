@@ -2,7 +2,7 @@
 
 #include "base/mem.h"
 
-enum { FIRST_ITEMS = 64 };
+enum { FIRST_ITEMS = 64, READER_KEPT = 256 * 1024 };
 
 /* ---- replies ------------------------------------------------------------------ */
 
@@ -109,7 +109,13 @@ static redisReplyObjectFunctions functions = {
  * tests plan. */
 redisReader *redis_reader_new(void)
 {
-    return mem_fails_now() ? NULL : redisReaderCreateWithFunctions(&functions);
+    redisReader *reader =
+        mem_fails_now() ? NULL : redisReaderCreateWithFunctions(&functions);
+
+    /* Its buffer stays when it is empty, up to this size; 16 KiB, its default, are
+     * less than one read brings. */
+    if (reader != NULL) reader->maxbuf = READER_KEPT;
+    return reader;
 }
 
 bool redis_reader_feed(redisReader *reader, const char *bytes, size_t n)
@@ -142,13 +148,18 @@ void redis_command_add(struct buf *b, int argc, const struct slice argv[])
 
 /* Commands that change the connection for everybody, block it, or get more or fewer
  * replies than one, after which every reply would go to a wrong asker. */
-static const char *const refused[] = {
-    "SUBSCRIBE",  "PSUBSCRIBE",   "SSUBSCRIBE", "UNSUBSCRIBE", "PUNSUBSCRIBE", "MONITOR",
-    "HELLO",      "SUNSUBSCRIBE", "RESET",      "QUIT",        "SELECT",       "AUTH",
-    "SYNC",       "PSYNC",        "WATCH",      "BLPOP",       "BRPOP",        "BLMOVE",
-    "BRPOPLPUSH", "BLMPOP",       "BZPOPMIN",   "BZPOPMAX",    "BZMPOP",       "WAIT",
-    "WAITAOF",    "REPLCONF",     "SHUTDOWN",   "FAILOVER",    "ASKING",       "READONLY",
-    "READWRITE",
+static const struct slice refused[] = {
+    { "SUBSCRIBE", 9 },    { "PSUBSCRIBE", 10 },   { "SSUBSCRIBE", 10 },
+    { "UNSUBSCRIBE", 11 }, { "PUNSUBSCRIBE", 12 }, { "MONITOR", 7 },
+    { "HELLO", 5 },        { "SUNSUBSCRIBE", 12 }, { "RESET", 5 },
+    { "QUIT", 4 },         { "SELECT", 6 },        { "AUTH", 4 },
+    { "SYNC", 4 },         { "PSYNC", 5 },         { "WATCH", 5 },
+    { "BLPOP", 5 },        { "BRPOP", 5 },         { "BLMOVE", 6 },
+    { "BRPOPLPUSH", 10 },  { "BLMPOP", 6 },        { "BZPOPMIN", 8 },
+    { "BZPOPMAX", 8 },     { "BZMPOP", 6 },        { "WAIT", 4 },
+    { "WAITAOF", 7 },      { "REPLCONF", 8 },      { "SHUTDOWN", 8 },
+    { "FAILOVER", 8 },     { "ASKING", 6 },        { "READONLY", 8 },
+    { "READWRITE", 9 },
 };
 
 static bool is(struct slice word, const char *name)
@@ -170,7 +181,7 @@ const char *redis_commands_refused(int count, const int argc[], const struct sli
 
     for (int i = 0; i < count; argv += argc[i++]) {
         for (size_t k = 0; k < COUNT_OF(refused); k++)
-            if (is(argv[0], refused[k]))
+            if (slice_equal_fold(argv[0], refused[k]))
                 return "ERR this command is not for a shared connection";
         if (argc[i] > 1 && is(argv[0], "CLIENT") && is(argv[1], "REPLY"))
             return "ERR CLIENT REPLY is not for a shared connection";

@@ -103,15 +103,20 @@ bool target_is_host(struct slice host)
 
 /* ---- paths ---------------------------------------------------------------------------- */
 
-/* Only what RFC 3986 lets stand in a path or query, loosely: no blanks, controls, '#'. */
+/* Only what RFC 3986 lets stand in a path or query, loosely: no blanks, controls, '#'.
+ * Blanks and controls other than the tab were refused with the line. */
 static bool has_odd_bytes(struct slice s)
 {
-    for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
+    uint64_t eight, high = 0;
+    size_t i = 0;
 
-        if (c <= ' ' || c >= 0x7f || c == '#' || c == '\\') return true;
+    for (; i + 8 <= s.n; i += 8) {
+        memcpy(&eight, s.p + i, 8);
+        high |= eight;
     }
-    return false;
+    for (; i < s.n; i++) high |= (uint64_t)(unsigned char)s.p[i];
+    return (high & 0x8080808080808080u) != 0 || memchr(s.p, '#', s.n) != NULL ||
+           memchr(s.p, '\\', s.n) != NULL || memchr(s.p, '\t', s.n) != NULL;
 }
 
 /* Drops one segment from the end of out; false at the root. */
@@ -155,7 +160,8 @@ static const char *normalise(struct slice raw, char *out, size_t *out_n)
 /* Nothing to decode or to resolve, which is the common case. */
 static bool is_plain(struct slice raw)
 {
-    return memchr(raw.p, '%', raw.n) == NULL && memmem(raw.p, raw.n, "/.", 2) == NULL;
+    return memchr(raw.p, '%', raw.n) == NULL &&
+           (memchr(raw.p, '.', raw.n) == NULL || memmem(raw.p, raw.n, "/.", 2) == NULL);
 }
 
 static struct fault read_path(struct request *r, struct slice raw)

@@ -32,7 +32,7 @@ lua_State *budget_running(void);
 /* For on_expired: whether the stretch's time is over (not only budget_interrupt). */
 bool budget_used_up(void);
 
-/* CPU time that the stretch took. */
+/* CPU time that the stretch took, to 1 ms. */
 int64_t budget_leave(void);
 
 /* Makes on_expired come at the next instruction of the running coroutine. */

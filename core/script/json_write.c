@@ -127,50 +127,11 @@ static bool room_for(struct writer *w, size_t n)
     return true;
 }
 
-#define EACH(byte) (0x0101010101010101u * (byte))
-
-/* The high bit is set for some byte of eight unless all are ASCII that needs no
- * escape.  A borrow can only set more of them: then the slow way is taken. */
-static uint64_t unusual(uint64_t eight)
-{
-    return (eight | (eight - EACH(0x20)) | ((eight ^ EACH('"')) - EACH(1)) |
-            ((eight ^ EACH('\\')) - EACH(1)) | ((eight ^ EACH(0x7f)) - EACH(1))) &
-           EACH(0x80);
-}
-
-static bool is_plain(struct slice text)
-{
-    uint64_t eight, found = 0;
-    size_t i = 0;
-
-    for (; i + 8 <= text.n && found == 0; i += 8) {
-        memcpy(&eight, text.p + i, 8);
-        found = unusual(eight);
-    }
-    if (found == 0 && i < text.n) {
-        eight = EACH(' ');
-        memcpy(&eight, text.p + i, text.n - i);
-        found = unusual(eight);
-    }
-    return found == 0;
-}
-
-static void add_plain(struct buf *b, struct slice text)
-{
-    char *room = buf_room(b, text.n + 2);
-
-    if (room == NULL) return;
-    room[0] = '"';
-    if (text.n > 0) memcpy(room + 1, text.p, text.n);
-    room[text.n + 1] = '"';
-    b->n += text.n + 2;
-}
-
 static bool write_string(struct writer *w, struct slice text)
 {
     if (!room_for(w, text.n)) return false;
-    if (is_plain(text)) {
-        add_plain(w->out, text);
+    if (json_is_plain(text)) {
+        json_add_plain(w->out, text);
         return true;
     }
     if (!utf8_valid(text.p, text.n)) return fail(w, "a string is not UTF-8");

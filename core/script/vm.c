@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <lauxlib.h>
 #include <lualib.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -41,8 +40,7 @@ static void *account(void *context, void *block, size_t before, size_t after)
     if (block == NULL) before = 0;
     if (after == 0) {
         vm->used -= before;
-        free(block);
-        return NULL;
+        return heap_resize(&vm->heap, block, before, 0);
     }
     if (after > before && vm->used + (after - before) > vm->cap) {
         if (vm->running != NULL) task_memory_refused(vm->running, budget_running());
@@ -50,7 +48,7 @@ static void *account(void *context, void *block, size_t before, size_t after)
     }
     if (fails_on_purpose()) return NULL;
 
-    void *moved = realloc(block, after);
+    void *moved = heap_resize(&vm->heap, block, before, after);
     if (moved == NULL) return NULL;
     vm->used = vm->used - before + after;
     if (vm->used > vm->interrupt_at) {
@@ -97,6 +95,7 @@ void vm_free(struct vm *vm)
     vm->retired = true;
     if (vm->L != NULL) lua_close(vm->L);
     assert(vm->used == 0);
+    heap_end(&vm->heap);
     web_routes_free(vm);
     snapshot_release(vm->snapshot);
     mem_free(vm);

@@ -16,6 +16,7 @@
 #include "base/check.h"
 #include "base/list.h"
 #include "base/slice.h"
+#include "script/heap.h"
 
 struct metrics;
 struct pg_pool;
@@ -79,6 +80,7 @@ struct vm {
     struct snapshot *snapshot; /* shared, counted */
     uint64_t generation;
 
+    struct heap heap;
     size_t used, cap;    /* the Lua heap */
     size_t baseline;     /* 'used' when loading was done */
     size_t used_before;  /* 'used' when the running task was last accounted */

@@ -78,12 +78,13 @@ static void add_header(lua_State *L, struct exchange *x, struct response *a,
         luaL_error(L, "header '%s' is malformed, or there are too many", kept_name.p);
 }
 
-/* [at] the answer or failure */
-static void add_headers(lua_State *L, struct exchange *x, struct response *a, int at)
+/* [headers] {name = value}, [cookies] a list; or others, which count as none */
+static void add_headers(lua_State *L, struct exchange *x, struct response *a, int headers,
+                        int cookies)
 {
-    if (lua_getfield(L, at, "headers") == LUA_TTABLE) {
+    if (lua_istable(L, headers)) {
         lua_pushnil(L);
-        while (lua_next(L, -2)) {
+        while (lua_next(L, headers)) {
             if (lua_type(L, -2) != LUA_TSTRING)
                 luaL_error(L, "headers: names are strings");
             luaL_tolstring(L, -1, NULL);
@@ -91,18 +92,16 @@ static void add_headers(lua_State *L, struct exchange *x, struct response *a, in
             lua_pop(L, 2);
         }
     }
-    lua_pop(L, 1);
-    if (lua_getfield(L, at, "cookies") == LUA_TTABLE) {
-        lua_Integer n = luaL_len(L, -1);
+    if (lua_istable(L, cookies)) {
+        lua_Integer n = luaL_len(L, cookies);
 
         for (lua_Integer i = 1; i <= n; i++) {
-            lua_geti(L, -1, i);
+            lua_geti(L, cookies, i);
             luaL_checkstring(L, -1);
             add_header(L, x, a, SLICE("Set-Cookie"), text_at(L, -1));
             lua_pop(L, 1);
         }
     }
-    lua_pop(L, 1);
 }
 
 /* ---- bodies ----------------------------------------------------------------------- */
@@ -194,54 +193,85 @@ static bool is_answer(lua_State *L, int at)
     return is;
 }
 
-static bool true_field(lua_State *L, int at, const char *name)
+/* Of the answer at 2; each has a place on the stack, from 3 on. */
+enum field {
+    STATUS = 3,
+    HEADERS,
+    COOKIES,
+    TYPE,
+    VALUE,
+    MESSAGE,
+    BARE,
+    EMPTY,
+    FILE_PATH,
+    FIELDS_END
+};
+
+/* FIELDS_END: none of them. */
+static enum field field_of(struct slice name)
 {
-    lua_getfield(L, at, name);
-    bool value = lua_toboolean(L, -1);
-    lua_pop(L, 1);
-    return value;
+    static const struct slice names[FIELDS_END] = {
+        [STATUS] = { "status", 6 },   [HEADERS] = { "headers", 7 },
+        [COOKIES] = { "cookies", 7 }, [TYPE] = { "type", 4 },
+        [VALUE] = { "value", 5 },     [MESSAGE] = { "message", 7 },
+        [BARE] = { "bare", 4 },       [EMPTY] = { "empty", 5 },
+        [FILE_PATH] = { "file", 4 },
+    };
+    int field = STATUS;
+
+    while (field < FIELDS_END && !slice_equal(names[field], name)) field++;
+    return (enum field)field;
 }
 
-static void answer_to_response(lua_State *L, struct exchange *x, struct response *a,
-                               int at)
+/* One walk over the few that are there costs less than to ask for each. */
+static void spread_fields(lua_State *L)
 {
-    lua_Integer status = 200;
-    bool typed;
+    luaL_checkstack(L, FIELDS_END + LUA_MINSTACK, NULL);
+    lua_settop(L, FIELDS_END - 1);
+    lua_pushnil(L);
+    while (lua_next(L, 2)) {
+        enum field field =
+            lua_type(L, -2) == LUA_TSTRING ? field_of(text_at(L, -2)) : FIELDS_END;
 
-    if (lua_getfield(L, at, "status") != LUA_TNIL) {
-        status = lua_tointeger(L, -1); /* 0 for what is none */
+        if (field == FIELDS_END) lua_pop(L, 1);
+        else lua_replace(L, (int)field);
+    }
+}
+
+static void take_type(lua_State *L, struct exchange *x, struct response *a)
+{
+    struct slice type = text_at(L, TYPE);
+
+    a->content_type = arena_copy(&x->request->arena, type.p, type.n);
+    if (a->content_type.p == NULL) luaL_error(L, "not enough memory");
+}
+
+static void answer_to_response(lua_State *L, struct exchange *x, struct response *a)
+{
+    bool typed = lua_type(L, TYPE) == LUA_TSTRING;
+    lua_Integer status = 200;
+
+    if (!lua_isnil(L, STATUS)) {
+        status = lua_tointeger(L, STATUS); /* 0 for what is none */
         if (status < 200 || status > 599)
             luaL_error(L, "the answer's status is 200 to 599, not %s",
-                       luaL_tolstring(L, -1, NULL));
+                       luaL_tolstring(L, STATUS, NULL));
     }
-    lua_pop(L, 1);
     a->status = (int)status;
-    add_headers(L, x, a, at);
-    typed = lua_getfield(L, at, "type") == LUA_TSTRING;
-    if (typed) {
-        struct slice type = text_at(L, -1);
-
-        a->content_type = arena_copy(&x->request->arena, type.p, type.n);
-        if (a->content_type.p == NULL) luaL_error(L, "not enough memory");
-    }
-    lua_pop(L, 1);
-    if (true_field(L, at, "empty")) return;
-    lua_getfield(L, at, "value");
-    lua_getfield(L, at, "message");
-    if (true_field(L, at, "bare")) bare(L, x, a, lua_gettop(L) - 1, typed);
-    else wrap(L, x, a, lua_gettop(L) - 1, lua_gettop(L));
+    add_headers(L, x, a, HEADERS, COOKIES);
+    if (typed) take_type(L, x, a);
+    if (lua_toboolean(L, EMPTY)) return;
+    if (lua_toboolean(L, BARE)) bare(L, x, a, VALUE, typed);
+    else wrap(L, x, a, VALUE, MESSAGE);
 }
 
 /* web.file: the descriptor of the regular file that it names; raises 404. */
-static int open_file(lua_State *L, int at)
+static int open_file(lua_State *L)
 {
-    const char *path;
+    const char *path = lua_tostring(L, FILE_PATH);
     struct stat st;
-    int fd;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
-    lua_getfield(L, at, "file");
-    path = luaL_checkstring(L, -1);
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode)) return fd;
     if (fd >= 0) close(fd);
     fail_push(L, 404, "NOT_FOUND", "There is no such file", NULL);
@@ -251,24 +281,13 @@ static int open_file(lua_State *L, int at)
 static void answer_file(lua_State *L, struct exchange *x)
 {
     struct response a = { .status = 200 };
-    struct slice type;
 
-    lua_getfield(L, 2, "type");
-    type = slice_of(luaL_checkstring(L, -1));
-    a.content_type = arena_copy(&x->request->arena, type.p, type.n);
-    if (a.content_type.p == NULL) luaL_error(L, "not enough memory");
-    add_headers(L, x, &a, 2);
-    int fd = open_file(L, 2);
+    luaL_checkstring(L, TYPE);
+    take_type(L, x, &a);
+    add_headers(L, x, &a, HEADERS, COOKIES);
+    int fd = open_file(L);
     x->answered = true;
     request_answer_file(x->request, &a, fd);
-}
-
-static bool is_file(lua_State *L, int at)
-{
-    bool is = lua_getfield(L, at, "file") == LUA_TSTRING;
-
-    lua_pop(L, 1);
-    return is;
 }
 
 static void answer_result(lua_State *L, struct exchange *x)
@@ -276,12 +295,13 @@ static void answer_result(lua_State *L, struct exchange *x)
     struct response a = { .status = 200, .etag = x->route->etag };
 
     lua_settop(L, 2);
-    if (is_answer(L, 2) && is_file(L, 2)) {
-        answer_file(L, x);
-        return;
-    }
     if (is_answer(L, 2)) {
-        answer_to_response(L, x, &a, 2);
+        spread_fields(L);
+        if (lua_type(L, FILE_PATH) == LUA_TSTRING) {
+            answer_file(L, x);
+            return;
+        }
+        answer_to_response(L, x, &a);
     } else {
         lua_pushnil(L);
         wrap(L, x, &a, 2, 3);
@@ -357,7 +377,9 @@ static void answer_failure(lua_State *L, struct exchange *x, int at)
     write_list(L, out, at, "fields");
     write_extra(L, out, at);
     BUF_ADD(out, "}");
-    add_headers(L, x, &a, at);
+    lua_getfield(L, at, "headers");
+    lua_getfield(L, at, "cookies");
+    add_headers(L, x, &a, lua_gettop(L) - 1, lua_gettop(L));
     if (a.status == 503 && !response_header(&a, SLICE("Retry-After"), SLICE("1")))
         luaL_error(L, "too many headers");
     take_scratch(L, x, &a);

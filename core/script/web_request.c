@@ -323,17 +323,26 @@ static void make_version(lua_State *L, struct exchange *x)
     lua_pushstring(L, x->request->minor == 1 ? "1.1" : "1.0");
 }
 
+static void make_cancelled(lua_State *L, struct exchange *x)
+{
+    lua_pushboolean(L, x->gone);
+}
+
 /* ---- fields ------------------------------------------------------------------------- */
 
 static const struct {
     const char *name;
     void (*make)(lua_State *L, struct exchange *x);
+    bool keep; /* it stays what it is */
 } makers[] = {
-    { "params", make_params },   { "query", make_query },   { "body", make_body },
-    { "headers", make_headers }, { "method", make_method }, { "path", make_path },
-    { "raw", make_raw },         { "id", make_id },         { "ip", make_ip },
-    { "cookies", make_cookies }, { "target", make_target }, { "host", make_host },
-    { "route", make_route },     { "size", make_size },     { "version", make_version },
+    { "params", make_params, true },   { "query", make_query, true },
+    { "body", make_body, true },       { "headers", make_headers, true },
+    { "method", make_method, true },   { "path", make_path, true },
+    { "raw", make_raw, true },         { "id", make_id, true },
+    { "ip", make_ip, true },           { "cookies", make_cookies, true },
+    { "target", make_target, true },   { "host", make_host, true },
+    { "route", make_route, true },     { "size", make_size, true },
+    { "version", make_version, true }, { "cancelled", make_cancelled, false },
 };
 
 /* req:header("X-Session-Id"): one value, without a table of all. */
@@ -389,21 +398,13 @@ static int request_save(lua_State *L)
     return luaL_fileresult(L, 0, path);
 }
 
-static bool push_method(lua_State *L, const char *name)
-{
-    if (strcmp(name, "header") == 0) lua_pushcfunction(L, request_one_header);
-    else if (strcmp(name, "add_header") == 0) lua_pushcfunction(L, request_add_header);
-    else if (strcmp(name, "read") == 0) lua_pushcfunction(L, web_body_read);
-    else if (strcmp(name, "save") == 0) lua_pushcfunction(L, request_save);
-    else return false;
-    return true;
-}
+enum { FIELDS_EXPECTED = 2 };
 
 static void keep_field(lua_State *L)
 {
     if (lua_getiuservalue(L, 1, 1) != LUA_TTABLE) {
         lua_pop(L, 1);
-        lua_newtable(L);
+        lua_createtable(L, 0, FIELDS_EXPECTED);
         lua_pushvalue(L, -1);
         lua_setiuservalue(L, 1, 1);
     }
@@ -413,30 +414,25 @@ static void keep_field(lua_State *L)
     lua_pop(L, 1);
 }
 
+/* Upvalue: {name = method, or the number of its maker} */
 static int request_index(lua_State *L)
 {
     struct web_request *handle = luaL_checkudata(L, 1, REQUEST_TYPE);
-    const char *name;
+    size_t maker;
 
     if (lua_getiuservalue(L, 1, 1) == LUA_TTABLE) {
         lua_pushvalue(L, 2);
         if (lua_rawget(L, -2) != LUA_TNIL) return 1;
     }
     lua_settop(L, 2);
-    name = luaL_checkstring(L, 2);
-    if (push_method(L, name)) return 1;
+    luaL_checkstring(L, 2);
+    lua_pushvalue(L, 2);
+    if (lua_rawget(L, lua_upvalueindex(1)) == LUA_TFUNCTION) return 1;
     if (handle->x == NULL) return luaL_error(L, "request is over");
-    if (strcmp(name, "cancelled") == 0) {
-        lua_pushboolean(L, handle->x->gone);
-        return 1;
-    }
-    for (size_t i = 0; i < COUNT_OF(makers); i++) {
-        if (strcmp(makers[i].name, name) != 0) continue;
-        makers[i].make(L, handle->x);
-        if (!lua_isnil(L, -1)) keep_field(L);
-        return 1;
-    }
-    lua_pushnil(L);
+    if (lua_isnil(L, -1)) return 1;
+    maker = (size_t)lua_tointeger(L, -1);
+    makers[maker].make(L, handle->x);
+    if (!lua_isnil(L, -1) && makers[maker].keep) keep_field(L);
     return 1;
 }
 
@@ -462,15 +458,29 @@ static int request_text(lua_State *L)
 void web_request_open(lua_State *L)
 {
     static const luaL_Reg meta[] = {
-        { "__index", request_index },
         { "__newindex", request_newindex },
         { "__gc", request_gc },
         { "__tostring", request_text },
         { NULL, NULL },
     };
 
+    static const luaL_Reg methods[] = {
+        { "header", request_one_header },
+        { "add_header", request_add_header },
+        { "read", web_body_read },
+        { "save", request_save },
+        { NULL, NULL },
+    };
+
     luaL_newmetatable(L, REQUEST_TYPE);
     luaL_setfuncs(L, meta, 0);
+    luaL_newlib(L, methods);
+    for (size_t i = 0; i < COUNT_OF(makers); i++) {
+        lua_pushinteger(L, (lua_Integer)i);
+        lua_setfield(L, -2, makers[i].name);
+    }
+    lua_pushcclosure(L, request_index, 1);
+    lua_setfield(L, -2, "__index");
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "__metatable");
     lua_pop(L, 1);

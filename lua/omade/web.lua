@@ -99,7 +99,7 @@ end
 ---@param options? {status?: integer, headers?: table<string, string>, cookies?: string[]}
 ---@return table answer
 function web.json(body, options)
-  options = options or {}
+  if not options then return Answer { value = body, bare = true } end
   return Answer { status = options.status, headers = options.headers,
                   cookies = options.cookies, value = body, bare = true }
 end
@@ -133,10 +133,10 @@ end
 ---@param options? {status?: integer, headers?: table<string, string>, cookies?: string[]}
 ---@return table answer
 function web.raw(body, type, options)
-  options = options or {}
+  type = type or "text/plain; charset=utf-8"
+  if not options then return Answer { value = body, bare = true, type = type } end
   return Answer { status = options.status, headers = options.headers,
-                  cookies = options.cookies, value = body, bare = true,
-                  type = type or "text/plain; charset=utf-8" }
+                  cookies = options.cookies, value = body, bare = true, type = type }
 end
 
 local TYPES <const> = {

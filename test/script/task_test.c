@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -318,6 +319,26 @@ static void parts_share_the_budget(void **state)
     assert_non_null(strstr(o.message, "script:1: "));
 }
 
+/* It is CPU time, to 1 ms: neither a pause within the stretch nor one before it counts. */
+static void a_stretch_is_cpu_time(void **state)
+{
+    const int64_t ms = 1000000, limit = INT64_MAX / 2;
+    struct timespec pause = { 0, 30 * ms };
+    int64_t until;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        nanosleep(&pause, NULL);
+        budget_enter(f.vm->L, limit, NULL);
+        nanosleep(&pause, NULL);
+        assert_in_range(budget_leave(), 0, 15 * ms);
+        budget_enter(f.vm->L, limit, NULL);
+        until = clock_thread_cpu_ns() + 10 * ms;
+        while (clock_thread_cpu_ns() < until) continue;
+        assert_in_range(budget_leave(), 9 * ms, 20 * ms);
+    }
+}
+
 /* ---- scripts that want all memory ----------------------------------------------------------- */
 
 static const char *const hungry[] = {
@@ -501,6 +522,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_killed_task_names_its_line, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cpu_time_adds_up_over_waits, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_stretch_is_cpu_time, set_up, tear_down),
         cmocka_unit_test_setup_teardown(hungry_scripts_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(garbage_is_no_crime, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_hungry_one_is_ended, set_up, tear_down),
