@@ -99,6 +99,7 @@ static void add_plain(struct buf *b, Oid type, struct slice text)
     case PG_FLOAT8: add_number(b, text); break;
     case PG_JSON:
     case PG_JSONB: buf_add_slice(b, text); break;
+    case PG_UUID: json_add_plain(b, text); break;
     case PG_TIMESTAMPTZ:
         buf_add_byte(b, '"');
         if (pg_text_timestamp(b, text)) {
@@ -208,8 +209,18 @@ static void add_row(struct buf *b, const PGresult *result, int row,
     buf_add_byte(b, '}');
 }
 
+/* About what 'rows' like this one need, so that the buffer rarely moves. */
+static void reserve(struct buf *b, const PGresult *result, int row, int rows)
+{
+    size_t columns = (size_t)PQnfields(result), n = 2 + columns * 20;
+
+    for (size_t i = 0; i < columns; i++) n += (size_t)PQgetlength(result, row, (int)i);
+    (void)!buf_room(b, n * (size_t)rows); /* a failure is in b->failed */
+}
+
 void pg_json_row(struct buf *b, const PGresult *result, int row)
 {
+    reserve(b, result, row, 1);
     buf_add_byte(b, '{');
     for (int i = 0; i < PQnfields(result); i++) {
         add_name(b, result, i);
@@ -223,6 +234,7 @@ void pg_json_rows(struct buf *b, const PGresult *result)
     struct names names = { 0 };
     int rows = PQntuples(result);
 
+    if (rows > 0) reserve(b, result, 0, rows);
     prepare_names(&names, result);
     if (names.text.failed) b->failed = true;
     buf_add_byte(b, '[');
