@@ -91,8 +91,8 @@ declared=$(sed -n 's/^-- app: //p' "$file")
 [[ -z $declared ]] || app=$home/$declared
 if [[ " ${options[*]} " == *" dev "* ]]; then
   mode=dev
-  cp -r "$app" "$work/app"                   # tests edit it
-  app=$work/app
+  cp -r "$app" "$work/"                      # tests edit it
+  app=$work/$(basename "$app")
 fi
 export TEST_APP=$app TEST_WORK=$work
 arguments=()

@@ -258,7 +258,7 @@ local function refuse(code) web.fail(422, MESSAGES[code], { code = code }) end
 
 local function totals_of(purchase, known, lines)
   if purchase.promo_code and not known.promo then refuse "PROMO_INVALID" end
-  local order = shop.charges()
+  local order = shop.charges { fulfilment = purchase.fulfilment, slot = known.slot, lines = lines }
   order.lines, order.now, order.tip_amount = lines, known.clock.seconds, purchase.tip_amount
   order.promo = known.promo and commerce.promo(known.promo)
   order.redeem_points = purchase.redeem_points

@@ -1,22 +1,24 @@
 --- What the shop charges and takes: the settings of app.lua, read once while scripts load.
 
-local config = require "omade.config"
-local days   = require "bakery.services.days"
-local json   = require "omade.json"
-local money  = require "omade.money"
+local charges = require "bakery.rules.charges"
+local config  = require "omade.config"
+local days    = require "bakery.services.days"
+local money   = require "omade.money"
 
 local shop = {}
 
 --- 100 points pay this much.
 shop.HUNDRED_POINTS = money "1.00"
 
---- The settings that commerce.totals takes.
+--- What commerce.totals takes of the shop's settings and rules.
+---@param order bakery.charged_order
 ---@return table
-function shop.charges()
-  return {
-    delivery_fee = config.get "DELIVERY_FEE", free_from = config.get "DELIVERY_FREE_FROM",
-    tax_rate = config.get "TAX_RATE", hundred_points = shop.HUNDRED_POINTS,
-  }
+function shop.charges(order)
+  local settings = { delivery_fee = config.get "DELIVERY_FEE", free_from = config.get "DELIVERY_FREE_FROM",
+                     tax_rate = config.get "TAX_RATE" }
+  local fee, free_from = charges.delivery(settings, order)
+  return { delivery_fee = fee, free_from = free_from, tax_rate = charges.tax_rate(settings, order),
+           hundred_points = shop.HUNDRED_POINTS }
 end
 
 --- Days on which nothing is delivered or handed over: "2026-12-25", or "sunday" each week.
@@ -28,11 +30,6 @@ function shop.closed_on(day)
     if closed == day or closed:lower() == weekday then return true end
   end
   return false
-end
-
---- Hours as {monday = "08:00-18:00", ...}: OPENING_HOURS is "mon-fri 08:00-18:00" and so on.
-function shop.opening_hours()
-  return json.array(config.get "OPENING_HOURS")
 end
 
 ---@param method string
