@@ -9,6 +9,7 @@
 #include "script/bind_decimal.h"
 #include "script/bind_http.h"
 #include "script/bind_json.h"
+#include "script/bind_jwt.h"
 #include "script/bind_money.h"
 #include "script/bind_pg.h"
 #include "script/bind_redis.h"
@@ -30,6 +31,7 @@ static void open_natives(lua_State *L)
         { "omade.core.engine", luaopen_omade_engine },
         { "omade.core.http", luaopen_omade_http },
         { "omade.core.json", luaopen_omade_json },
+        { "omade.core.jwt", luaopen_omade_jwt },
         { "omade.core.log", luaopen_omade_log },
         { "omade.core.money", luaopen_omade_money },
         { "omade.core.redis", luaopen_omade_redis },
