@@ -13,6 +13,9 @@ return {
     "bakery.routes.payments",
     "bakery.routes.store",
     "bakery.routes.uploads",
+    "bakery.routes.auth",
+    "bakery.routes.users",
+    "bakery.routes.audit",
   },
 
   openapi = { title = "Omade Cravings Bakery API", version = "1.0.0" },
@@ -40,5 +43,20 @@ return {
     PAYMENT_URL_TEMPLATE   = { default = "", doc = "https://...?order={order_id}&amount={amount}&currency={currency}" },
     PAYMENT_GENERIC_SECRET = { default = "", doc = "signs the events of the provider 'generic'" },
     UNPAID_ORDER_MINUTES   = { type = "integer", default = 30, min = 1, doc = "an online order unpaid for so long is cancelled" },
+
+    -- Accounts.
+    BCRYPT_COST        = { type = "integer", default = 12, min = 4, max = 15,
+                           doc = "work of a password's hash; each step doubles it" },
+    GOOGLE_CLIENT_ID   = { type = "list", default = {}, doc = "client ids of Google sign-in; none: it is off" },
+    GOOGLE_ISSUER      = { type = "list", default = { "https://accounts.google.com", "accounts.google.com" },
+                           doc = "who issues the tokens" },
+    GOOGLE_JWKS        = { default = "https://www.googleapis.com/oauth2/v3/certs",
+                           doc = "the keys: an https URL, or a file" },
+    APPLE_CLIENT_ID    = { type = "list", default = {}, doc = "the same for Apple" },
+    APPLE_ISSUER       = { type = "list", default = { "https://appleid.apple.com" } },
+    APPLE_JWKS         = { default = "https://appleid.apple.com/auth/keys" },
+    FACEBOOK_CLIENT_ID = { type = "list", default = {}, doc = "the same for Facebook, or any other issuer" },
+    FACEBOOK_ISSUER    = { type = "list", default = {} },
+    FACEBOOK_JWKS      = {},
   },
 }

@@ -6,6 +6,7 @@ local config      = require "omade.config"
 local idempotency = require "omade.idempotency"
 local log         = require "omade.log"
 local rules       = require "bakery.rules.orders"
+local tokens      = require "bakery.services.tokens"
 
 --- Cancels online orders that nobody paid for; each in a transaction of its own.
 local function cancel_unpaid()
@@ -20,10 +21,12 @@ local function cancel_unpaid()
   end)
 end
 
---- What is over goes: answers kept by Idempotency-Key for a day.
+--- What is over goes: answers kept by Idempotency-Key for a day, tokens of letters.
 local function clean()
-  local answers = auth.as_system(idempotency.clean)
-  if answers > 0 then log.info("cleaned", { idempotency_keys = answers }) end
+  local answers, letters = auth.as_system(function() return idempotency.clean(), tokens.clean() end)
+  if answers + letters > 0 then
+    log.info("cleaned", { idempotency_keys = answers, password_resets = letters })
+  end
 end
 
 every(30, "orders.unpaid", cancel_unpaid)

@@ -70,7 +70,10 @@ local function touch(key, session)
     return
   end
   session.last_activity = time.iso()
-  redis.call("SET", key, json.encode(session), "XX", "EX", SESSION_SECONDS)
+  redis.pipeline {
+    { "SET", key, json.encode(session), "XX", "EX", SESSION_SECONDS },
+    { "EXPIRE", "session_user:" .. session.user_id, 2 * SESSION_SECONDS },   -- it never goes first
+  }
 end
 
 --- What is under the key: text, nil, or false when it is no text at all.

@@ -7,7 +7,8 @@
 # TEST_DATABASE_URL (the owner), TEST_APP_DATABASE_URL and TEST_REDIS_URL name the servers;
 # `./omade test` sets them.  Lines "-- serve: OPTIONS" and "-- env: NAME=VALUE" at the top of
 # the file change how the server is started, "-- app: FOLDER" says what it serves,
-# "-- files: N" how many files it may open.
+# "-- files: N" how many files it may open, "-- before: SCRIPT" what makes files in $TEST_WORK
+# for it, and prints more settings.
 set -euo pipefail
 ulimit -n "$(ulimit -Hn)"
 export PGOPTIONS='-c client_min_messages=warning'
@@ -38,7 +39,9 @@ clean_up() {
     wait "$server" 2>/dev/null || true
   fi
   [[ -z $database ]] || owner_sql "DROP DATABASE IF EXISTS $database WITH (FORCE)" || true
-  if [[ -s $work/redis.pid ]]; then kill "$(<"$work/redis.pid")" 2>/dev/null || true; fi
+  for pid in "$work"/*.pid; do
+    if [[ -s $pid ]]; then kill "$(<"$pid")" 2>/dev/null || true; fi
+  done
   rm -rf "$work"
   exit "$status"
 }
@@ -73,6 +76,12 @@ export UPLOAD_DIR=$work/uploads RATE_LIMITS=${RATE_LIMITS:-off}
 while IFS= read -r line; do
   export "${line?}"
 done < <(sed -n 's/^-- env: //p' "$file")
+
+before=$(sed -n 's/^-- before: //p' "$file")   # a script that prints more of them
+if [[ -n $before ]]; then
+  TEST_WORK=$work bash "$here/$before" >"$work/env" </dev/null 9>&-
+  while IFS= read -r line; do export "${line?}"; done <"$work/env"
+fi
 
 export OMADE_HOME=$home
 export DATABASE_URL APP_DATABASE_URL REDIS_URL

@@ -38,9 +38,21 @@ local REFRESH_SECONDS <const> = 60 * 24 * 3600
 
 ---- Scripts: each one step for everybody who looks ----------------------------------------------
 
+-- Names of what has run out by itself go when there are many.
+local PRUNE <const> = [[
+local function prune(set, prefix)
+  if redis.call('SCARD', set) < 50 then return end
+  for _, name in ipairs(redis.call('SMEMBERS', set)) do
+    if redis.call('EXISTS', prefix .. name) == 0 then redis.call('SREM', set, name) end
+  end
+end
+]]
+
 -- KEYS: session, session_user, refresh, family, refresh_user.
 -- ARGV: session's JSON, its seconds, its id, refresh's JSON, its seconds, family, "renew" or "".
-local MAKE <const> = [[
+local MAKE <const> = PRUNE .. [[
+prune(KEYS[2], 'session:')
+prune(KEYS[5], 'refresh_family:')
 if ARGV[7] == 'renew' then
   local old = redis.call('GET', KEYS[4])
   if not old then return 0 end
@@ -189,26 +201,70 @@ local function finish_all_at_last(user_id, keep)
 end
 
 --- Runs fn in a transaction that changes what a user may do, and ends the sessions before
--- and after its commit.  fn must raise session_epoch.  Redis away: 503, and no change.
+-- and after its commit, also when nobody knows whether it was one.  fn must raise
+-- session_epoch, or return false: then they stay.  Redis away: 503, and no change.
 ---@param user_id string
 ---@param keep? string the session that stays
 ---@param fn fun(): any
 ---@return any what fn returned
 function sessions.change(user_id, keep, fn)
-  local result = db.transaction(function()
+  local begun = false
+  local ok, result = pcall(db.transaction, function()
     local made = fn()
+    if made == false then return false end
+    begun = true
     sessions.finish_all(user_id, keep)
     return made
   end)
-  finish_all_at_last(user_id, keep)
+  if begun then finish_all_at_last(user_id, keep) end
+  if not ok then error(result, 0) end
   return result
+end
+
+---- Of a user ---------------------------------------------------------------------------------
+
+-- KEYS: session_user.  ARGV: e-mail address.
+local RENAME <const> = [[
+for _, id in ipairs(redis.call('SMEMBERS', KEYS[1])) do
+  local text = redis.call('GET', 'session:' .. id)
+  if text then
+    local session = cjson.decode(text)
+    session.email = ARGV[1]
+    redis.call('SET', 'session:' .. id, cjson.encode(session), 'KEEPTTL')
+  end
+end
+return 1]]
+
+--- The sessions tell another e-mail address from now on.
+---@param user_id string
+---@param email string
+function sessions.rename(user_id, email)
+  redis.eval(RENAME, { "session_user:" .. user_id }, email)
+end
+
+--- When each session began, and was used last.
+---@param user_id string
+---@return {created_at: string, last_activity: string}[]
+function sessions.list(user_id)
+  local found, commands = json.array {}, {}
+  for i, id in ipairs(redis.call("SMEMBERS", "session_user:" .. user_id)) do
+    commands[i] = { "GET", "session:" .. id }
+  end
+  if #commands == 0 then return found end
+  for _, text in ipairs(redis.pipeline(commands)) do
+    local session = text and json.decode(text)
+    if type(session) == "table" then
+      found[#found + 1] = { created_at = session.created_at, last_activity = session.last_activity }
+    end
+  end
+  return found
 end
 
 ---- Answers ------------------------------------------------------------------------------------
 
 --- The tokens in the body, or with `cookie` in a cookie for pages.
 ---@param tokens bakery.tokens
----@param data table joins the answer
+---@param data table the rest of the answer
 ---@param options {cookie?: boolean, status?: integer, message?: string}
 ---@return table answer
 function sessions.answer(tokens, data, options)
