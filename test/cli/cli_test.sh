@@ -128,13 +128,13 @@ for arguments in help --help -h ''; do
   # shellcheck disable=SC2086 # no argument at all is one of the cases
   omade $arguments
   check "help: exit 0 ($arguments)" ended 0
-  for verb in serve dev migrate seed routes config help; do
+  for verb in serve dev migrate seed user routes config help; do
     check "help lists $verb ($arguments)" out_has "^ +$verb +[a-z]"
   done
 done
 omade PORT=banana OMADE_HOME=/nonexistent help
 check 'help needs no settings and no home' ended 0
-for verb in serve dev migrate seed routes config help; do
+for verb in serve dev migrate seed user routes config help; do
   for option in --help -h; do
     omade "$verb" "$option"
     check "$verb $option" ended 0
@@ -307,6 +307,41 @@ for again in first second; do
   [[ $again == second ]] || first_rows=$rows
 done
 check 'seeding twice adds nothing' test "$rows" == "$first_rows"
+
+# ---- users: the first admin ------------------------------------------------------------
+
+signs_in() { # E-MAIL PASSWORD
+  [[ $(curl -s -o /dev/null -w '%{http_code}' -H 'Content-Type: application/json' \
+    -d "{\"email\":\"$1\",\"password\":\"$2\"}" "http://127.0.0.1:$port/api/v1/auth/login") == 200 ]]
+}
+
+omade BCRYPT_COST=4 user add --role admin --email Boss@cli.example --name 'The Boss'
+check 'user add' out_has '^boss@cli.example is admin now$'
+first_password=$(sed -n 's/^password: //p' "$work/out")
+omade user add --role=admin --email=boss@cli.example
+check 'user add: the address is taken' complains 1 'boss@cli.example has an account already'
+check 'user add, the password from a pipe' test "$(BCRYPT_COST=4 "$binary" user add --role=staff \
+  --email=piped@cli.example --password-stdin <<<'Crumb-les!42')" == 'piped@cli.example is staff now'
+for weak in Aa1! 'Password1!' crumb-les42 ''; do
+  check "user add: the password '$weak'" not "$binary" user add --role=staff \
+    --email=weak@cli.example --password-stdin <<<"$weak" 2>"$work/err" >"$work/out"
+  check "user add: why not '$weak'" err_has '^omade user: the password (must|is too common)'
+done
+for wrong in '' remove 'add --role king --email a@cli.example' 'add --role admin' 'add --email a@cli.example' \
+  'add --role admin --email banana' 'add --role' 'add --frob' 'add --role admin --email a@cli.example --name x'; do
+  # shellcheck disable=SC2086 # words
+  omade user $wrong
+  check "user $wrong" complains 2 'usage: omade user add'
+done
+omade BCRYPT_COST=99 user add --role admin --email cost@cli.example
+check 'user add: BCRYPT_COST' complains 1 "BCRYPT_COST is '99'"
+check 'user add leaves traces, no password' test "$(sql "$DATABASE_URL" \
+  "SELECT string_agg(changes ->> 'role', ' ' ORDER BY id) FROM audit_log WHERE action = 'user.create'")" == 'admin staff'
+check 'serve for them' start users serve --host 127.0.0.1 --port 0 --workers 1
+check 'the printed password signs in' signs_in boss@cli.example "$first_password"
+check 'the piped one, too' signs_in piped@cli.example 'Crumb-les!42'
+check 'another does not' not signs_in boss@cli.example 'Crumb-les!42'
+check 'the server for them ends' stop
 
 echo '-- a change' >>"$work/home/migrations/$newest.sql"
 for verb in up status down; do

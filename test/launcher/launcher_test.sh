@@ -119,7 +119,7 @@ test_usage() {
     # shellcheck disable=SC2086
     check "wrong usage: $words" refused $words
   done
-  for name in dev test serve env migrate seed config routes psql redis-cli down build help; do
+  for name in dev test serve env migrate seed user config routes psql redis-cli down build help; do
     check "help lists $name" grep -q "^  $name " <(launch help)
     check "$name --help" alike "$(launch "$name" --help)" "^usage: ./omade $name"
     [[ $name =~ psql|cli ]] ||
