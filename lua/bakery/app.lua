@@ -18,7 +18,8 @@ return {
     "bakery.routes.audit",
   },
 
-  openapi = { title = "Omade Cravings Bakery API", version = "1.0.0" },
+  openapi = { title = "Omade Cravings Bakery API", version = "1.0.0",
+              schemas = require("bakery.rules.answers").schemas },
 
   limits = require "bakery.rules.limits",
 

@@ -1,9 +1,11 @@
 --- OpenAPI 3.1 from the route declarations, so that the two never disagree.
 --
 -- app.lua says `openapi = {title = ..., version = ...}`; then GET /api/openapi.json and
--- GET /api/docs are there.  Routes may tell more than they need to run: `answer` (a shape,
--- or a JSON schema, of data), `bare = true` (no envelope), `status`, `errors = {[409] =
--- "OUT_OF_STOCK: ..."}`, `description`; rules take `example`.
+-- GET /api/docs are there; `schemas = {Order = ...}` are those that answers name.  Routes
+-- may tell more than they need to run: `answer` (a shape, or a schema, of data: see
+-- omade.schema), `bare = true` (no envelope), `status` (200 otherwise; a list of several),
+-- `type` of the answer (also several), `errors = {[409] = "OUT_OF_STOCK: ..."}`,
+-- `description`; rules take `example`.
 
 local docs   = require "omade.web.docs_page"
 local engine = require "omade.core.engine"
@@ -18,6 +20,7 @@ local openapi = {}
 ---@field title string
 ---@field version string
 ---@field description? string
+---@field schemas? table<string, table> by the names that omade.schema's `ref` takes
 
 local ROLES <const> = { any = { "customer", "rider", "staff", "admin" }, customer = { "customer" },
                         rider = { "rider" }, staff = { "staff", "admin" }, admin = { "admin" } }
@@ -144,7 +147,7 @@ local function takes_json(shape)
 end
 
 local function body_of(route)
-  local body = route.shapes.body
+  local body = route.shapes.body or route.shapes.reads
   if type(body) == "string" then
     return { required = true, content = { ["application/octet-stream"] = { schema = {} } } }
   end
@@ -157,7 +160,8 @@ local function body_of(route)
   return { required = not body.optional, content = content }
 end
 
-local function words(who) return type(who) == "string" and { who } or who end
+--- One, or a list of them: as a list.
+local function words(one) return type(one) == "table" and one or { one } end
 
 local function roles_of(who)
   local list, seen = {}, {}
@@ -192,13 +196,23 @@ local function envelope(data)
            properties = { success = { const = true }, data = data, message = { type = "string" } } }
 end
 
-local function success_of(declared)
+--- Schemas are of JSON; of other media types nothing more is told.
+local function success_of(declared, status)
+  if status == 204 then return { description = "Success, and nothing to tell" } end
+  if status == 304 then return { description = "It is what you have" } end
   local answer = declared.answer and schema_of(declared.answer) or json.object {}
-  local media = { schema = declared.bare and answer or envelope(answer) }
-  return { description = "Success", content = { [declared.type or "application/json"] = media } }
+  local content = {}
+  for _, type in ipairs(words(declared.type or "application/json")) do
+    local schema = json.object {}
+    if type == "application/json" then schema = declared.bare and answer or envelope(answer) end
+    content[type] = { schema = schema }
+  end
+  return { description = "Success", content = content }
 end
 
 local WHY <const> = {
+  default = "What may go wrong with any request: malformed or too large (400, 413, 414, 417, 431), too slow "
+    .. "(408, 504), not to be had here (405, 501, 505), or our fault (500, 503)",
   [400] = "What was sent is malformed; `fields` says where", [401] = "Sign in first",
   [403] = "This role may not do it", [404] = "There is no such thing, or it is somebody else's",
   [413] = "It is too large", [415] = "The body has another type", [409] = "Not in this state",
@@ -208,13 +222,18 @@ local WHY <const> = {
 
 local function statuses_of(route)
   local list, declared = { 503 }, route.shapes
-  if declared.params or declared.query or declared.headers or declared.body then list[#list + 1] = 400 end
-  if declared.body then
+  local body = declared.body or declared.reads
+  if declared.params or declared.query or declared.headers or body then list[#list + 1] = 400 end
+  if body then
     list[#list + 1] = 413
     list[#list + 1] = 415
   end
   if route.who ~= "anyone" then list[#list + 1] = 401 end
-  if route.who ~= "anyone" and route.who ~= "optional" and route.who ~= "any" then list[#list + 1] = 403 end
+  -- Of a change that comes with the cookie: whence, and as what.
+  local changes = route.who ~= "anyone" and route.method ~= "GET"
+  local needs_role = route.who ~= "anyone" and route.who ~= "optional" and route.who ~= "any"
+  if changes or needs_role then list[#list + 1] = 403 end
+  if changes and not body then list[#list + 1] = 415 end
   if route.path:find "[:*]" then list[#list + 1] = 404 end
   if limit_of(route) then list[#list + 1] = 429 end
   if route.files then list[#list + 1] = 507 end
@@ -227,7 +246,7 @@ end
 
 local function responses_of(route)
   local declared = route.shapes
-  local responses = { [declared.status and tostring(declared.status) or "2XX"] = success_of(declared) }
+  local responses = { default = { ["$ref"] = "#/components/responses/default" } }
   for _, status in ipairs(statuses_of(route)) do
     responses[tostring(status)] = { ["$ref"] = "#/components/responses/" .. status }
   end
@@ -237,6 +256,11 @@ local function responses_of(route)
       content = { ["application/json"] = { schema = { ["$ref"] = "#/components/schemas/Error" } } },
     }
   end
+  local is_told = declared.answer or declared.bare
+  for _, status in ipairs(words(declared.status or is_told and 200 or "2XX")) do
+    responses[tostring(status)] = success_of(declared, status)
+  end
+  if route.etag then responses["304"] = success_of(declared, 304) end
   return responses
 end
 
@@ -259,7 +283,7 @@ local function operation_of(route, method)
   }
 end
 
-local function components()
+local function components(shared)
   local error_schema = {
     type = "object", required = json.array { "success", "error", "message", "code", "request_id" },
     properties = {
@@ -268,7 +292,10 @@ local function components()
       errors = { type = "array", items = { type = "string" } },
       fields = { type = "object", additionalProperties = { type = "string" } },
     },
+    additionalProperties = true,      -- what the code's meaning needs: `available`, `items`, ...
   }
+  local schemas = { Error = error_schema }
+  for name, schema in pairs(shared or {}) do schemas[name] = schema_of(schema) end
   local responses = {}
   for status, text in pairs(WHY) do
     responses[tostring(status)] = {
@@ -277,7 +304,7 @@ local function components()
     }
   end
   return {
-    schemas = { Error = error_schema }, responses = responses,
+    schemas = schemas, responses = responses,
     securitySchemes = {
       bearer = { type = "http", scheme = "bearer" },
       cookie = { type = "apiKey", ["in"] = "cookie", name = "omade_session" },
@@ -302,8 +329,9 @@ function openapi.document(list, info)
     end
   end
   table.sort(tags, function(a, b) return a.name < b.name end)
-  return { openapi = "3.1.0", info = copy(info), servers = json.array { { url = "/" } },
-           tags = json.array(tags), paths = paths, components = components() }
+  return { openapi = "3.1.0", servers = json.array { { url = "/" } },
+           info = { title = info.title, version = info.version, description = info.description },
+           tags = json.array(tags), paths = paths, components = components(info.schemas) }
 end
 
 ---- Its routes -----------------------------------------------------------------------
@@ -343,14 +371,14 @@ function openapi.routes(list, info)
 
   return web.group("", { who = "anyone", limit = false }, {
     { "GET", "/api/openapi.json", show, public = true, etag = true, bare = true,
-      summary = "This description" },
+      answer = { type = "object", additionalProperties = true }, summary = "This description" },
     { "GET", "/api/docs", page_part(docs.html(info.title), "text/html"), public = true, type = "text/html",
       bare = true, summary = "A page to read and try it" },
     { "GET", "/api/docs/page.js", page_part(docs.script, "text/javascript"), public = true, etag = true,
       type = "text/javascript", bare = true, summary = "Of that page" },
     { "GET", "/api/docs/page.css", page_part(docs.style, "text/css"), public = true, etag = true,
       type = "text/css", bare = true, summary = "Of that page" },
-    { "GET", "/api/docs/:name", asset, public = true, etag = true, type = "application/octet-stream",
+    { "GET", "/api/docs/:name", asset, public = true, etag = true, type = { "text/javascript", "text/css" },
       bare = true, summary = "Of that page" },
   })
 end

@@ -20,6 +20,7 @@ local web = {}
 ---@field headers? omade.shape of the headers (names in lower case)
 ---@field body? omade.shape|"stream"|"file" of the body; or how it is read
 ---@field files? string[] parts of a multipart body that may be files: see omade.uploads
+---@field reads? omade.shape of a body that the handler checks itself (omade.validate's `body`)
 ---@field body_limit? integer bytes; the default is HTTP_BODY_LIMIT
 ---@field etag? boolean answer with an ETag, and 304 when it is the same
 ---@field public? boolean caches may keep the answer (no Cache-Control: no-store)
@@ -27,11 +28,11 @@ local web = {}
 ---@field idempotent? boolean takes an Idempotency-Key; see omade.idempotency
 ---@field summary? string one line for the documentation
 ---@field description? string more of it
----@field answer? table a shape or JSON schema of the data; for the documentation, like what follows
----@field status? integer of a success
+---@field answer? table a shape, or schema (omade.schema), of the data; for the documentation, like what follows
+---@field status? integer|integer[] of a success; 200 otherwise
 ---@field errors? table<integer, string> what else may go wrong
 ---@field bare? boolean the answer has no envelope
----@field type? string media type of the answer
+---@field type? string|string[] media type of the answer
 
 ---@class omade.data_options
 ---@field status? integer

@@ -95,7 +95,8 @@ return {
     check.equal(client.redis("GET", "product:" .. CAKE),
                 first.body:match '^{"success":true,"data":(.*)}$', "the cached bytes")
     client.redis("SET", "product:" .. CAKE, '{"id":"from redis"}')
-    check.equal(client.get(BASE .. "/" .. CAKE).body, '{"success":true,"data":{"id":"from redis"}}')
+    check.equal(client.get(BASE .. "/" .. CAKE, { undescribed = true }).body,
+                '{"success":true,"data":{"id":"from redis"}}')
     client.redis("DEL", "product:" .. CAKE)
   end },
 

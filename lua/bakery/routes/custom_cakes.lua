@@ -1,9 +1,11 @@
 --- Custom cakes: what can be chosen, what it costs, when it can be had.  Orders and carts
 -- use the same shape and the same rules, so a quote equals the order.
 
+local answers = require "bakery.rules.answers"
 local cakes = require "bakery.rules.cakes"
 local days  = require "bakery.services.days"
 local json  = require "omade.json"
+local s     = require "omade.schema"
 local shape = require "bakery.rules.cake_shape"
 local v     = require "omade.validate"
 local web   = require "omade.web"
@@ -18,6 +20,37 @@ local Wish <const> = v.shape {
 local Dated <const> = v.shape {
   configuration  = shape,
   requested_date = v.date(),
+}
+
+---- Answers ---------------------------------------------------------------------------
+
+local function choices(more)
+  local fields = { id = s.text, name = s.text, price = s.money }
+  for name, field in pairs(more) do fields[name] = field end
+  return s.list(s.object(fields))
+end
+
+local Options <const> = s.object {
+  base_price      = s.money,
+  sizes           = choices { multiplier = s.number },
+  flavors         = choices {},
+  frostings       = choices { ["no_piping?"] = s.boolean },
+  decorations     = choices { per = s.one_of { "cake", "piece" }, ["piping?"] = s.boolean,
+                              ["notice_days?"] = s.count },
+  dietary_options = choices { flavors = s.list(s.text), frostings = s.list(s.text) },
+  layers          = s.list(s.object { layers = s.count, price = s.money }),
+  lead_days       = s.count,
+  rush_fees       = s.list(s.money),
+}
+
+local Preview <const> = s.object {
+  unit_price = s.money, price_breakdown = answers.PriceBreakdown, lead_days = s.count, earliest_date = s.date,
+  valid = s.boolean, issues = s.list(s.text),
+}
+
+local Availability <const> = s.object {
+  available = s.boolean, ["reason?"] = s.text, issues = s.list(s.text), rush_fee = s.nullable(s.money),
+  lead_days = s.count, earliest_date = s.date,
 }
 
 ---- Handlers: request in, answer out --------------------------------------------------------
@@ -80,11 +113,11 @@ end
 
 return web.routes("/api/v1/custom-cakes", {
   { "GET",  "/options",             options,      who = "anyone", etag = true, public = true,
-    summary = "What can be chosen, with prices" },
+    answer = Options, summary = "What can be chosen, with prices" },
   { "POST", "/preview",             preview,      who = "anyone", body = Wish,
-    summary = "Price and dates of a cake" },
+    answer = Preview, summary = "Price and dates of a cake" },
   { "POST", "/calculate-pricing",   preview,      who = "anyone", body = Wish,
-    summary = "Price and dates of a cake" },
+    answer = Preview, summary = "Price and dates of a cake" },
   { "POST", "/check-availability",  availability, who = "anyone", body = Dated,
-    summary = "Whether a cake can be had on a day" },
+    answer = Availability, summary = "Whether a cake can be had on a day" },
 })

@@ -1,6 +1,7 @@
 --- Orders: placing them, following them, moving them on.
 
 local access      = require "bakery.services.order_access"
+local answers     = require "bakery.rules.answers"
 local audit       = require "bakery.services.audit"
 local auth        = require "omade.auth"
 local cake_shape  = require "bakery.rules.cake_shape"
@@ -15,6 +16,7 @@ local payment     = require "bakery.services.payment"
 local phone       = require "bakery.rules.phone"
 local reschedule  = require "bakery.services.reschedule"
 local rules       = require "bakery.rules.orders"
+local s           = require "omade.schema"
 local shop        = require "bakery.services.shop"
 local v           = require "omade.validate"
 local view        = require "bakery.services.order_view"
@@ -291,26 +293,66 @@ local function refund(req)
   end)
 end
 
+---- Answers --------------------------------------------------------------------------------------
+
+local Counted <const> = s.object { count = s.count, total_amount = s.money, refunded_amount = s.money }
+
+local Stats <const> = s.object {
+  by_status  = s.list(s.with(Counted, { status = s.text })),
+  by_day     = s.list(s.with(Counted, { day = s.date })),
+  by_payment = s.list(s.with(Counted, { payment_method = s.text, payment_status = s.text })),
+}
+
+local Pay <const> = s.object { provider = s.text, payment_url = s.text, expires_at = s.time }
+
+local ORDERING <const> = {
+  [404] = "A product or slot is not there",
+  [409] = "EMPTY_CART, OUT_OF_STOCK (`items` says what there is), PRICE_CHANGED, SLOT_FULL, SLOT_CLOSED, "
+    .. "IDEMPOTENCY_IN_FLIGHT",
+  [422] = "PROMO_*, INSUFFICIENT_POINTS, LEAD_TIME (`earliest_date`), MINIMUM_ORDER, TOTAL_TOO_LARGE, "
+    .. "IDEMPOTENCY_MISMATCH",
+}
+
+local MOVING <const> = { [409] = "INVALID_TRANSITION, PAYMENT_REQUIRED" }
+
+local OF_A_GUEST <const> = "A guest sends the order's token as X-Tracking-Token."
+
 ---- Routes: the table of contents ---------------------------------------------------------------
 
 local BUYER <const> = { "customer", "guest" }
 
 return web.routes("/api/v1/orders", {
   { "POST",  "/",             create,      who = BUYER, body = NewOrder, limit = "orders", idempotent = true,
-    summary = "Place an order" },
+    status = 201, answer = answers.Order, errors = ORDERING, summary = "Place an order" },
   { "POST",  "/guest",        create,      who = BUYER, body = NewOrder, limit = "orders", idempotent = true,
-    summary = "Place an order as a guest" },
-  { "GET",   "/",             own,         who = "any", query = OwnList, summary = "One's own orders" },
-  { "GET",   "/all",          every_order, who = "staff", query = StaffList, summary = "All orders" },
-  { "GET",   "/stats",        stats,       who = "staff", query = Range, summary = "Counts and sums" },
-  { "GET",   "/track/:order_number", track, who = "anyone", query = Track, summary = "Where an order is" },
-  { "GET",   "/:id",          show,        who = "optional", params = Id, summary = "One order" },
-  { "GET",   "/:id/events",   stream,      who = "optional", params = Id, summary = "Changes as they happen" },
-  { "PATCH", "/:id/status",   set_status,  who = "staff", params = Id, body = Status, summary = "Move it on" },
-  { "POST",  "/:id/cancel",   cancel,      who = "optional", params = Id, body = Reason, summary = "Cancel it" },
-  { "PATCH", "/:id/schedule", set_schedule, who = "any", params = Id, body = Schedule, summary = "Another date" },
-  { "PATCH", "/:id/payment",  set_payment, who = "staff", params = Id, body = Payment, summary = "Its payment" },
-  { "POST",  "/:id/pay",      pay,         who = "optional", params = Id, idempotent = true, summary = "Pay online" },
+    status = 201, answer = answers.Order, errors = ORDERING, summary = "Place an order as a guest" },
+  { "GET",   "/",             own,         who = "any", query = OwnList,
+    answer = s.page("orders", answers.OrderRow), summary = "One's own orders" },
+  { "GET",   "/all",          every_order, who = "staff", query = StaffList,
+    answer = s.page("orders", answers.OrderRow), summary = "All orders" },
+  { "GET",   "/stats",        stats,       who = "staff", query = Range, answer = Stats, summary = "Counts and sums" },
+  { "GET",   "/track/:order_number", track, who = "anyone", query = Track,
+    answer = answers.TrackedOrder, summary = "Where an order is",
+    description = "The order's token may also be sent as X-Tracking-Token." },
+  { "GET",   "/:id",          show,        who = "optional", params = Id,
+    answer = answers.Order, summary = "One order", description = OF_A_GUEST },
+  { "GET",   "/:id/events",   stream,      who = "optional", params = Id,
+    type = "text/event-stream", bare = true, summary = "Changes as they happen",
+    description = "Server-Sent Events; Last-Event-ID resumes. " .. OF_A_GUEST },
+  { "PATCH", "/:id/status",   set_status,  who = "staff", params = Id, body = Status,
+    answer = answers.Order, errors = MOVING, summary = "Move it on" },
+  { "POST",  "/:id/cancel",   cancel,      who = "optional", params = Id, body = Reason,
+    answer = answers.Order, errors = MOVING, summary = "Cancel it", description = OF_A_GUEST },
+  { "PATCH", "/:id/schedule", set_schedule, who = "any", params = Id, body = Schedule,
+    answer = answers.Order, summary = "Another date",
+    errors = { [409] = "INVALID_TRANSITION, SLOT_FULL, SLOT_CLOSED", [422] = "LEAD_TIME" } },
+  { "PATCH", "/:id/payment",  set_payment, who = "staff", params = Id, body = Payment,
+    answer = answers.Order, errors = MOVING, summary = "Its payment" },
+  { "POST",  "/:id/pay",      pay,         who = "optional", params = Id, idempotent = true,
+    answer = Pay, summary = "Pay online", description = OF_A_GUEST,
+    errors = { [409] = "INVALID_TRANSITION, CONFLICT: it is paid, IDEMPOTENCY_IN_FLIGHT",
+               [503] = "PROVIDER_NOT_CONFIGURED" } },
   { "POST",  "/:id/refund",   refund,      who = "admin", params = Id, body = Refund, idempotent = true,
-    summary = "Give money back" },
+    answer = answers.Order, summary = "Give money back",
+    errors = { [409] = "INVALID_TRANSITION, CONFLICT: more than is left, IDEMPOTENCY_IN_FLIGHT" } },
 })

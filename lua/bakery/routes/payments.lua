@@ -1,6 +1,7 @@
 --- What payment providers tell us.
 
 local payment = require "bakery.services.payment"
+local s       = require "omade.schema"
 local v       = require "omade.validate"
 local web     = require "omade.web"
 
@@ -23,5 +24,9 @@ local function webhook(req)
 end
 
 return web.routes("/api/v1/payments", {
-  { "POST", "/webhook/:provider", webhook, who = "anyone", limit = false, summary = "An event of a provider" },
+  { "POST", "/webhook/:provider", webhook, who = "anyone", limit = false, reads = Event,
+    answer = s.object { received = s.boolean }, summary = "An event of a provider",
+    description = "Signed: X-Omade-Signature: t=<unix seconds>,v1=<hex HMAC-SHA256 of t.body>",
+    errors = { [400] = "BAD_REQUEST: the signature is not valid; or what was sent is malformed",
+               [503] = "PROVIDER_NOT_CONFIGURED" } },
 })

@@ -1,10 +1,12 @@
 --- The catalogue: list, search, show, create, change, archive; stock.
 -- Reads are cached; a write drops what it made stale, after it commits.
 
+local answers = require "bakery.rules.answers"
 local cache   = require "omade.cache"
 local db      = require "omade.db"
 local json    = require "omade.json"
 local page    = require "omade.page"
+local s       = require "omade.schema"
 local uploads = require "omade.uploads"
 local v       = require "omade.validate"
 local web     = require "omade.web"
@@ -65,6 +67,18 @@ local BulkStock <const> = v.shape {
     id    = v.uuid(),
     stock = v.integer { min = 0, max = 2147483647 },
   }, { min = 1, max = 500 }),
+}
+
+---- Answers -----------------------------------------------------------------------------------
+
+local Categories <const> = s.list(s.object { name = s.text, count = s.count })
+
+local Stats <const> = s.object {
+  overview   = s.object { total_products = s.count, total_stock = s.count, out_of_stock = s.count,
+                          low_stock = s.count, average_price = s.money, stock_value = s.money },
+  categories = s.list(s.object { name = s.text, count = s.count, stock = s.count }),
+  topRated   = s.list(s.object { id = s.uuid, name = s.text, avg_rating = s.number, review_count = s.count }),
+  bestSold   = s.list(s.object { id = s.uuid, name = s.text, total_sold = s.count }),
 }
 
 ---- Reading ---------------------------------------------------------------------------------
@@ -310,19 +324,24 @@ local Threshold <const> = v.shape { threshold = v.integer { min = 0, max = 21474
 
 return web.routes("/api/v1/products", {
   { "GET",    "/",           list,         who = "anyone", query = List, limit = search_or_general,
-    etag = true, public = true, summary = "List and search products" },
+    etag = true, public = true, answer = s.page("products", answers.Product), summary = "List and search products" },
   { "GET",    "/categories", categories,   who = "anyone", etag = true, public = true,
-    summary = "Categories with their number of products" },
-  { "GET",    "/low-stock",  low_stock,    who = "staff",  query = Threshold, summary = "Products that run out" },
-  { "GET",    "/stats",      stats,        who = "staff",  summary = "Figures of the catalogue" },
+    answer = Categories, summary = "Categories with their number of products" },
+  { "GET",    "/low-stock",  low_stock,    who = "staff",  query = Threshold,
+    answer = s.list(answers.Product), summary = "Products that run out" },
+  { "GET",    "/stats",      stats,        who = "staff",  answer = Stats, summary = "Figures of the catalogue" },
   { "GET",    "/:id",        show,         who = "anyone", params = Id, etag = true, public = true,
-    summary = "One product" },
+    answer = answers.Product, summary = "One product" },
   { "POST",   "/",           create,       who = "admin",  body = NewProduct, files = { "image" },
-    summary = "Add a product" },
-  { "POST",   "/bulk-stock", bulk_stock,   who = "staff",  body = BulkStock, summary = "Set the stock of many" },
+    status = 201, answer = answers.Product, summary = "Add a product" },
+  { "POST",   "/bulk-stock", bulk_stock,   who = "staff",  body = BulkStock,
+    answer = s.object { updated = s.count }, summary = "Set the stock of many",
+    errors = { [404] = "`unknown` names the products that are not there; nothing was changed" } },
   { "PATCH",  "/:id",        change,       who = "admin",  params = Id, body = v.partial(NewProduct),
-    files = { "image" }, summary = "Change a product" },
+    files = { "image" }, answer = answers.Product, summary = "Change a product" },
   { "PATCH",  "/:id/stock",  change_stock, who = "staff",  params = Id, body = StockChange,
-    summary = "Change the stock" },
-  { "DELETE", "/:id",        delete,       who = "admin",  params = Id, summary = "Delete a product" },
+    answer = answers.Product, summary = "Change the stock",
+    errors = { [409] = "OUT_OF_STOCK: it would go below 0; `available` tells what there is" } },
+  { "DELETE", "/:id",        delete,       who = "admin",  params = Id, answer = s.null,
+    summary = "Delete a product; one with sales is archived" },
 })

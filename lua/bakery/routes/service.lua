@@ -5,6 +5,7 @@ local db     = require "omade.db"
 local engine = require "omade.core.engine"
 local json   = require "omade.json"
 local redis  = require "omade.redis"
+local s      = require "omade.schema"
 local time   = require "omade.time"
 local web    = require "omade.web"
 
@@ -67,13 +68,28 @@ local function metrics(req)
   return web.raw(engine.metrics(), "text/plain; version=0.0.4; charset=utf-8")
 end
 
+---- Answers ---------------------------------------------------------------------------
+
+local Index <const> = s.object { message = s.text, version = s.text, documentation = s.text,
+                                 endpoints = s.map(s.text) }
+
+local UP <const> = s.one_of { "up", "down" }
+
+local Health <const> = s.object {
+  status = s.one_of { "healthy", "degraded", "unhealthy" }, timestamp = s.time,
+  services = s.object { database = UP, redis = UP, api = UP }, ["errors?"] = s.list(s.text),
+}
+
+local Ready <const> = s.object { status = s.one_of { "ready", "draining" } }
+
 ---- Routes: the table of contents -------------------------------------------------------
 
 return web.group("", { limit = false }, {
-  { "GET", "/",           index,  who = "anyone", bare = true, summary = "What this is" },
-  { "GET", "/health",     health, who = "anyone", bare = true, summary = "Is it well?" },
-  { "GET", "/api/health", health, who = "anyone", bare = true, summary = "Is it well?" },
-  { "GET", "/ready",      ready,  who = "anyone", bare = true, summary = "Does it take traffic?" },
+  { "GET", "/",           index,  who = "anyone", bare = true, answer = Index, summary = "What this is" },
+  { "GET", "/health",     health, who = "anyone", bare = true, status = { 200, 503 }, answer = Health, summary = "Is it well?" },
+  { "GET", "/api/health", health, who = "anyone", bare = true, status = { 200, 503 }, answer = Health, summary = "Is it well?" },
+  { "GET", "/ready",      ready,  who = "anyone", bare = true, status = { 200, 503 }, answer = Ready, summary = "Does it take traffic?" },
   { "GET", "/metrics",    metrics, who = "anyone", bare = true, type = "text/plain",
+    errors = { [401] = "The token is not right", [404] = "There is no METRICS_TOKEN" },
     summary = "Figures for Prometheus, with METRICS_TOKEN" },
 })

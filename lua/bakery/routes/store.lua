@@ -2,6 +2,7 @@
 
 local config = require "omade.config"
 local json   = require "omade.json"
+local s      = require "omade.schema"
 local web    = require "omade.web"
 
 local function store()
@@ -15,6 +16,12 @@ local function store()
   }
 end
 
+local Store <const> = s.object {
+  name = s.text, currency = s.text, timezone = s.text, opening_hours = s.list(s.text),
+  closed_days = s.list(s.text), delivery_fee = s.money, delivery_free_from = s.money, minimum_order = s.money,
+  tax_rate = s.number, payment_methods = s.list(s.text), slot_cutoff_minutes = s.count,
+}
+
 return web.routes("/api/v1/store", {
-  { "GET", "/", store, who = "anyone", etag = true, public = true, summary = "The shop's settings" },
+  { "GET", "/", store, who = "anyone", etag = true, public = true, answer = Store, summary = "The shop's settings" },
 })

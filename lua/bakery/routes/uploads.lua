@@ -1,6 +1,7 @@
 --- Pictures: of custom cakes as they are wished for, and whatever was uploaded.
 
 local db      = require "omade.db"
+local s       = require "omade.schema"
 local uploads = require "omade.uploads"
 local v       = require "omade.validate"
 local web     = require "omade.web"
@@ -23,9 +24,9 @@ local Name <const> = v.shape { name = v.text { max = 100 } }
 
 return web.routes("", {
   { "GET",  "/uploads/:name", show, who = "anyone", params = Name, public = true, limit = false,
-    bare = true, type = "image/*", summary = "An uploaded picture" },
+    bare = true, type = "image/*", status = { 200, 304 }, summary = "An uploaded picture" },
   { "POST", "/api/v1/custom-cakes/upload", upload, who = "optional", files = { "image" },
     body = v.shape { image = v.file() },
-    status = 201, answer = v.shape { image_reference = v.text(), url = v.text() },
+    status = 201, answer = s.object { image_reference = s.text, url = s.text },
     summary = "Upload a picture for a custom cake" },
 })

@@ -1,6 +1,8 @@
---- A small HTTP client for tests: exact about bytes, and able to misbehave.
+--- A small HTTP client for tests: exact about bytes, and able to misbehave.  What the
+-- bakery answers to client.request and client.parallel is checked against openapi.json.
 
 local cjson  = require "cjson"
+local contract = require "contract"
 local socket = require "socket"
 
 local client = {}
@@ -144,7 +146,8 @@ function client.format(method, path, options)
   return table.concat(lines, "\r\n") .. "\r\n\r\n" .. (body or "")
 end
 
---- One request on a connection of its own (or options.on).
+--- One request on a connection of its own (or options.on).  What the test itself made unlike
+-- openapi.json it takes with options.undescribed.
 function client.request(method, path, options)
   options = options or {}
   local connection = options.on or client.connect()
@@ -152,6 +155,7 @@ function client.request(method, path, options)
   local answer, why = connection:answer(method)
   if not options.on then connection:close() end
   if not answer then error(method .. " " .. path .. ": no answer: " .. tostring(why), 2) end
+  if not options.undescribed then contract.check(method, path, answer) end
   return answer
 end
 
@@ -169,6 +173,7 @@ function client.parallel(requests)
     local answer, why = connections[i]:answer(r[1])
     connections[i]:close()
     answers[i] = answer or error(("%s %s: no answer: %s"):format(r[1], r[2], why), 2)
+    contract.check(r[1], r[2], answer)
   end
   return answers
 end
@@ -230,5 +235,7 @@ function client.eventually(seconds, what, fn)
 end
 
 client.sleep, client.now = socket.sleep, socket.gettime
+
+contract.begin(function() return client.get "/api/openapi.json" end)
 
 return client
