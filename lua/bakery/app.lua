@@ -9,6 +9,7 @@ return {
     "bakery.routes.service",
     "bakery.routes.products",
     "bakery.routes.custom_cakes",
+    "bakery.routes.delivery",
     "bakery.routes.orders",
     "bakery.routes.payments",
     "bakery.routes.store",

@@ -13,6 +13,7 @@ local ORDER <const> = "20000000-0000-0000-0000-000000000009"
 local SYSTEM <const> = {
   ["lua/bakery/routes/auth.lua"] = 4,
   ["lua/bakery/services/accounts.lua"] = 2,
+  ["lua/bakery/services/delivery.lua"] = 1,
   ["lua/bakery/services/payment.lua"] = 1,
   ["lua/bakery/services/social.lua"] = 1,
   ["lua/bakery/tasks.lua"] = 2,

@@ -41,7 +41,10 @@ end
 
 ---- Parts of changes ---------------------------------------------------------------------------------
 
-local SET_STATUS <const> = "UPDATE orders SET status = $2 WHERE id = $1"
+local SET_STATUS <const> = [[
+  UPDATE orders SET status = $2::varchar,
+    delivered_at = CASE WHEN $2::varchar = 'delivered' THEN $3::timestamptz ELSE delivered_at END
+  WHERE id = $1]]
 
 local HISTORY <const> = [[
   INSERT INTO order_status_history (order_id, status, payment_status, at, note)
@@ -50,7 +53,7 @@ local HISTORY <const> = [[
 --- The statements of a new status.
 local function status_entries(order, to, note, at)
   return {
-    { SET_STATUS, order.id, to, as = "exec" },
+    { SET_STATUS, order.id, to, at, n = 4, as = "exec" },
     { HISTORY, order.id, to, nil, at, note, n = 6, as = "exec" },
     outbox.entry("order.status_changed", order.id, { order_number = order.order_number, from = order.status, to = to }),
   }

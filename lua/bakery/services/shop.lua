@@ -3,6 +3,7 @@
 local charges = require "bakery.rules.charges"
 local config  = require "omade.config"
 local days    = require "bakery.services.days"
+local json    = require "omade.json"
 local money   = require "omade.money"
 
 local shop = {}
@@ -30,6 +31,14 @@ function shop.closed_on(day)
     if closed == day or closed:lower() == weekday then return true end
   end
   return false
+end
+
+--- The same days for SQL: dates and names of weekdays in lower case.
+---@return string[]
+function shop.closed_days()
+  local list = json.array {}
+  for i, closed in ipairs(config.get "CLOSED_DAYS") do list[i] = closed:lower() end
+  return list
 end
 
 ---@param method string
