@@ -28,6 +28,7 @@ local FETCH_TIMEOUT <const> = 5
 ---@field issuers string[]
 ---@field jwks string the name of the setting with an https URL, or with a file's path
 ---@field default_jwks? string when the setting is empty
+---@field refetch_after? number seconds between two requests for keys (60)
 
 ---@class omade.oidc.provider
 ---@field client_ids table<string, boolean>
@@ -39,6 +40,7 @@ local FETCH_TIMEOUT <const> = 5
 ---@field list table[] JSON Web Keys
 ---@field asked_at number when they were fetched, or should have been; monotonic
 ---@field fresh_at number when they came
+---@field refetch_after number
 ---@field fetching? table while a fetch is under way
 
 ---- Keys ------------------------------------------------------------------------------
@@ -66,7 +68,8 @@ local function keys_of(options)
   if not place or place == "" then place = options.default_jwks end
   if not place then return nil end
   if is_url(place) then
-    return { url = place, list = {}, asked_at = -math.huge, fresh_at = -math.huge }
+    return { url = place, list = {}, asked_at = -math.huge, fresh_at = -math.huge,
+             refetch_after = options.refetch_after or REFETCH_AFTER }
   end
   local list = read_set(engine.setting_file(options.jwks))
   if not list then error(options.jwks .. ": the file holds no JSON Web Key set", 0) end
@@ -109,7 +112,7 @@ local function key_for(keys, header)
   local now = time.monotonic()
   local known = now - keys.fresh_at < STALE_AFTER and find(keys, header)
   if known then return known end
-  if now - keys.asked_at >= REFETCH_AFTER then fetch(keys) end
+  if now - keys.asked_at >= keys.refetch_after then fetch(keys) end
   if keys.fresh_at == -math.huge then
     web.fail(503, "The provider cannot be reached; try again later", { code = "UNAVAILABLE" })
   end

@@ -13,6 +13,7 @@ local json     = require "omade.json"
 local log      = require "omade.log"
 local oidc     = require "omade.oidc"
 local sessions = require "bakery.services.sessions"
+local v        = require "omade.validate"
 local web      = require "omade.web"
 
 local social = {}
@@ -45,6 +46,8 @@ function social.verify(name, token, nonce)
   return claims
 end
 
+local EMAIL <const> = v.email()
+
 local function text_of(value, max)
   if type(value) ~= "string" then return nil end
   value = engine.trim(value)
@@ -53,8 +56,7 @@ local function text_of(value, max)
 end
 
 local function email_of(claims)
-  local email = text_of(claims.email, 255)
-  if email and #email <= 255 and email:find "^[^%s@]+@[^%s@]+$" then return email:lower() end
+  return (EMAIL.check(claims.email))
 end
 
 --- Apple says it as text.
