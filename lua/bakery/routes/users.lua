@@ -75,15 +75,17 @@ end
 
 local CHANGEABLE <const> = { "name", "email", "role", "phone" }
 
---- What differs: the assignments with their values, and {name = {from, to}} for the traces.
+--- What differs: the assignments with their values, and for the traces the names, and of the
+-- role both values: what tells who it was does not outlive the account there.
 local function differences(row, new)
-  local sets, values, changes = {}, { row.id }, {}
+  local sets, values, changes = {}, { row.id }, { fields = json.array {} }
   for _, name in ipairs(CHANGEABLE) do
     local old = row[name] == nil and json.null or row[name]
     if new[name] ~= nil and new[name] ~= old then
       values[#values + 1] = new[name]
       sets[#sets + 1] = name .. " = $" .. #values
-      changes[name] = { from = old, to = new[name] }
+      changes.fields[#sets] = name
+      if name == "role" then changes.role = { from = old, to = new.role } end
     end
   end
   return sets, values, changes
@@ -91,11 +93,13 @@ end
 
 --- Whether sessions end by it.
 local function save(req, row)
-  local sets, values, changes = differences(row, req.body)
+  local new = req.body
+  local sets, values, changes = differences(row, new)
   if #sets == 0 then return false end
+  local moved = new.email ~= nil and new.email ~= row.email
   if changes.role then check_leaving(req, row) end
-  if changes.email then tokens.revoke(row.id) end     -- they went to the old address
-  local ends = changes.role ~= nil or changes.email ~= nil
+  if moved then tokens.revoke(row.id) end             -- they went to the old address
+  local ends = changes.role ~= nil or moved
   if ends then sets[#sets + 1] = "session_epoch = session_epoch + 1" end
   db.exec("UPDATE users SET " .. table.concat(sets, ", ") .. " WHERE id = $1", table.unpack(values))
   audit.write(req, "user.update", "user", row.id, changes)

@@ -38,10 +38,11 @@ local REFRESH_SECONDS <const> = 60 * 24 * 3600
 
 ---- Scripts: each one step for everybody who looks ----------------------------------------------
 
--- Names of what has run out by itself go when there are many.
+-- Names of what has run out by itself go, looked for each 50th time.
 local PRUNE <const> = [[
 local function prune(set, prefix)
-  if redis.call('SCARD', set) < 50 then return end
+  local n = redis.call('SCARD', set)
+  if n == 0 or n % 50 ~= 0 then return end
   for _, name in ipairs(redis.call('SMEMBERS', set)) do
     if redis.call('EXISTS', prefix .. name) == 0 then redis.call('SREM', set, name) end
   end

@@ -8,6 +8,7 @@ local engine    = require "omade.core.engine"
 local files     = require "omade.core.files"
 local passwords = require "bakery.rules.passwords"
 local session   = require "omade.core.session"
+local v         = require "omade.validate"
 
 local USAGE <const> = "usage: omade user add --role ROLE --email E [--name N] [--password-stdin]\n"
 local OPTIONS <const> = { ["--role"] = "role", ["--email"] = "email", ["--name"] = "name" }
@@ -50,9 +51,7 @@ end
 
 local function fault_of(given)
   if not ROLES[given.role] then return "--role must be customer, rider, staff or admin" end
-  if not given.email or #given.email > 255 or not given.email:find "^[^%s@]+@[^%s@]+%.[^%s@]+$" then
-    return "--email must be an e-mail address"
-  end
+  if not v.email().check(given.email) then return "--email must be an e-mail address" end
   local length = engine.text_length(given.name or "as the address")
   if not length or length < 2 or length > 255 then return "--name must be 2 to 255 characters" end
 end
