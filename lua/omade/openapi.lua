@@ -22,8 +22,11 @@ local openapi = {}
 ---@field description? string
 ---@field schemas? table<string, table> by the names that omade.schema's `ref` takes
 
-local ROLES <const> = { any = { "customer", "rider", "staff", "admin" }, customer = { "customer" },
-                        rider = { "rider" }, staff = { "staff", "admin" }, admin = { "admin" } }
+local ROLES <const> = { "guest", "customer", "rider", "staff", "admin" }
+
+-- What a word in `who` stands for, where it is no role itself.
+local WORDS <const> = { any = { "customer", "rider", "staff", "admin" }, staff = { "staff", "admin" },
+                        anyone = ROLES, optional = ROLES }
 local METHODS <const> = { "GET", "POST", "PUT", "PATCH", "DELETE" }
 
 ---- Schemas -------------------------------------------------------------------------
@@ -164,12 +167,12 @@ end
 local function words(one) return type(one) == "table" and one or { one } end
 
 local function roles_of(who)
-  local list, seen = {}, {}
+  local list, allowed = {}, {}
   for _, word in ipairs(words(who)) do
-    for _, role in ipairs(ROLES[word] or { "guest", table.unpack(ROLES.any) }) do
-      if not seen[role] then list[#list + 1] = role end
-      seen[role] = true
-    end
+    for _, role in ipairs(WORDS[word] or { word }) do allowed[role] = true end
+  end
+  for _, role in ipairs(ROLES) do
+    if allowed[role] then list[#list + 1] = role end
   end
   return json.array(list)
 end
@@ -177,7 +180,7 @@ end
 local function security_of(who)
   if who == "anyone" then return json.array {} end
   local list = json.array { { bearer = json.array {} }, { cookie = json.array {} } }
-  if who == "optional" then table.insert(list, 1, json.object {}) end
+  if roles_of(who)[1] == "guest" then table.insert(list, 1, json.object {}) end
   return list
 end
 
