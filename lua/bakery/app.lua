@@ -8,7 +8,9 @@ return {
   routes = {
     "bakery.routes.service",
     "bakery.routes.products",
+    "bakery.routes.reports",
     "bakery.routes.custom_cakes",
+    "bakery.routes.customers",
     "bakery.routes.delivery",
     "bakery.routes.orders",
     "bakery.routes.payments",
