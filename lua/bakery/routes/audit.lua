@@ -1,6 +1,7 @@
 --- Who changed what, when.
 
 local page = require "omade.page"
+local s    = require "omade.schema"
 local v    = require "omade.validate"
 local web  = require "omade.web"
 
@@ -24,6 +25,15 @@ local function list(req)
     order = "a.id DESC", values = filter.values })
 end
 
+local maybe <const> = s.nullable
+
+local Entry <const> = s.object {
+  id = s.count, at = s.time, actor_id = maybe(s.uuid), actor_role = maybe(s.text), actor_name = maybe(s.text),
+  action = s.text, entity = s.text, entity_id = maybe(s.text), changes = s.any, ip = maybe(s.text),
+  request_id = maybe(s.text),
+}
+
 return web.routes("/api/v1/admin/audit", {
-  { "GET", "/", list, who = "admin", query = List, summary = "Who changed what, when" },
+  { "GET", "/", list, who = "admin", query = List,
+    answer = s.page("entries", Entry), summary = "Who changed what, when" },
 })

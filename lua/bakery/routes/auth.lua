@@ -1,6 +1,7 @@
 --- Accounts: register, sign in and out, passwords, and one's own account.
 
 local accounts  = require "bakery.services.accounts"
+local answers   = require "bakery.rules.answers"
 local auth      = require "omade.auth"
 local crypto    = require "omade.crypto"
 local db        = require "omade.db"
@@ -10,6 +11,7 @@ local log       = require "omade.log"
 local outbox    = require "bakery.services.outbox"
 local passwords = require "bakery.rules.passwords"
 local redis     = require "omade.redis"
+local s         = require "omade.schema"
 local sessions  = require "bakery.services.sessions"
 local social    = require "bakery.services.social"
 local tokens    = require "bakery.services.tokens"
@@ -320,34 +322,66 @@ local function logout_all(req)
   return signed_out "Logged out everywhere"
 end
 
+---- Answers ----------------------------------------------------------------------------------
+
+-- With `cookie` in the body the tokens are not in the answer.
+local Tokens <const> = s.object { ["access_token?"] = s.text, ["refresh_token?"] = s.text, expires_in = s.count }
+local SignedIn <const> = s.with(Tokens, { user = answers.User })
+
+local ROWS <const> = s.list(s.any)
+
+local function export_of()
+  local fields = { user = answers.User, cart = s.any,
+                   sessions = s.list(s.object { created_at = s.text, last_activity = s.text }) }
+  for name in pairs(OWN) do fields[name] = ROWS end
+  return s.object(fields)
+end
+
+local OFTEN <const> = "RATE_LIMITED: too many failures of this account or address"
+
+local REFUSED <const> = { [401] = "INVALID_CREDENTIALS", [429] = OFTEN }
+
+local GUARDED <const> = {       -- by the password
+  [400] = "WRONG_PASSWORD; or what was sent is malformed", [409] = "EMAIL_TAKEN", [429] = OFTEN,
+}
+
 ---- Routes: the table of contents ------------------------------------------------------------
 
 return web.routes("/api/v1/auth", {
   { "POST",   "/register",        register,        who = "anyone", limit = "register", body = Register,
-    summary = "Make an account, and sign in" },
+    status = 201, answer = SignedIn, summary = "Make an account, and sign in",
+    errors = { [409] = "EMAIL_TAKEN, PHONE_TAKEN" } },
   { "POST",   "/login",           login,           who = "anyone", limit = false, body = Login,
-    summary = "Sign in" },
+    answer = SignedIn, errors = REFUSED, summary = "Sign in" },
   { "POST",   "/social",          social_login,    who = "anyone", limit = false, body = Social,
-    summary = "Sign in with a provider's id token" },
+    status = { 200, 201 }, answer = s.with(SignedIn, { is_new_user = s.boolean }),
+    summary = "Sign in with a provider's id token",
+    errors = { [401] = "INVALID_CREDENTIALS", [409] = "EMAIL_TAKEN", [429] = OFTEN,
+               [503] = "PROVIDER_NOT_CONFIGURED" } },
   { "POST",   "/refresh",         refresh,         who = "anyone", body = Refresh,
-    summary = "A new pair of tokens" },
+    answer = Tokens, summary = "A new pair of tokens",
+    errors = { [401] = "The token is not valid, or was used before: then all of its family are over" } },
   { "POST",   "/forgot-password", forgot_password, who = "anyone", limit = "forgot", body = Forgot,
-    summary = "Have a link sent that resets the password" },
+    answer = s.null, summary = "Have a link sent that resets the password" },
   { "POST",   "/reset-password",  reset_password,  who = "anyone", limit = "reset", body = Reset,
-    summary = "Set a password with the token of a link" },
-  { "GET",    "/me",              me,              who = "any", summary = "One's own account" },
+    answer = s.null, summary = "Set a password with the token of a link",
+    errors = { [400] = "INVALID_TOKEN; or what was sent is malformed" } },
+  { "GET",    "/me",              me,              who = "any", answer = answers.User, summary = "One's own account" },
   { "PATCH",  "/me",              change_me,       who = "any", body = v.partial(v.shape(Profile)),
-    summary = "Change one's own account" },
+    answer = answers.User, summary = "Change one's own account", errors = { [409] = "PHONE_TAKEN" } },
   { "DELETE", "/me",              delete_me,       who = "any", body = Leave,
+    answer = s.null, errors = { [400] = GUARDED[400], [409] = "LAST_ADMIN", [429] = OFTEN },
     summary = "Delete one's own account; sales stay, without a name" },
   { "POST",   "/me/email",        change_email,    who = "any", body = Email,
-    summary = "Ask for another e-mail address" },
+    answer = s.null, errors = GUARDED, summary = "Ask for another e-mail address" },
   { "POST",   "/me/email/confirm", confirm_email,  who = "any", body = Confirm,
-    summary = "Confirm it with the token of a link" },
+    answer = answers.User, summary = "Confirm it with the token of a link",
+    errors = { [400] = "INVALID_TOKEN; or what was sent is malformed", [409] = "EMAIL_TAKEN" } },
   { "GET",    "/me/export",       export,          who = "any",
-    summary = "Everything about oneself, as JSON" },
-  { "POST",   "/logout",          logout,          who = "any", summary = "Sign out" },
-  { "POST",   "/logout-all",      logout_all,      who = "any", summary = "Sign out everywhere" },
+    answer = export_of(), summary = "Everything about oneself, as JSON" },
+  { "POST",   "/logout",          logout,          who = "any", answer = s.null, summary = "Sign out" },
+  { "POST",   "/logout-all",      logout_all,      who = "any", answer = s.null, summary = "Sign out everywhere" },
   { "PUT",    "/change-password", change_password, who = "any", body = ChangePassword,
-    summary = "Change the password; other sessions end" },
+    answer = s.null, summary = "Change the password; other sessions end",
+    errors = { [400] = GUARDED[400], [429] = OFTEN } },
 })

@@ -1,11 +1,13 @@
 --- Users as admins see them: who works here, and what each may do.
 
 local accounts = require "bakery.services.accounts"
+local answers  = require "bakery.rules.answers"
 local audit    = require "bakery.services.audit"
 local db       = require "omade.db"
 local json     = require "omade.json"
 local outbox   = require "bakery.services.outbox"
 local page     = require "omade.page"
+local s        = require "omade.schema"
 local sessions = require "bakery.services.sessions"
 local tokens   = require "bakery.services.tokens"
 local v        = require "omade.validate"
@@ -139,11 +141,18 @@ end
 
 ---- Routes: the table of contents ---------------------------------------------------------------
 
+local TAKEN <const> = "EMAIL_TAKEN, PHONE_TAKEN"
+local STAYS <const> = "LAST_ADMIN; CONFLICT: nobody demotes or deletes himself"
+
 return web.routes("/api/v1/users", {
-  { "GET",    "/",    list,   who = "admin", query = List, summary = "Who works here" },
+  { "GET",    "/",    list,   who = "admin", query = List,
+    answer = s.page("users", answers.User), summary = "Who works here" },
   { "POST",   "/",    create, who = "admin", body = NewUser,
+    status = 201, answer = answers.User, errors = { [409] = TAKEN },
     summary = "Add somebody, who gets a link to set a password" },
-  { "PATCH",  "/:id", change, who = "admin", params = Id, body = Change, summary = "Change somebody's role or data" },
+  { "PATCH",  "/:id", change, who = "admin", params = Id, body = Change,
+    answer = answers.User, errors = { [409] = TAKEN .. ", " .. STAYS }, summary = "Change somebody's role or data" },
   { "DELETE", "/:id", delete, who = "admin", params = Id,
+    answer = s.null, errors = { [409] = STAYS },
     summary = "Delete an account; sales stay, without a name" },
 })

@@ -14,6 +14,11 @@ schemas.Product = object {
   avg_rating = s.number, review_count = s.count, created_at = s.time, updated_at = s.time,
 }
 
+schemas.User = object {
+  id = s.uuid, name = s.text, email = s.text, role = s.one_of { "customer", "rider", "staff", "admin" },
+  phone = maybe(s.text), avatar_url = maybe(s.text), social_provider = maybe(s.text), created_at = s.time, updated_at = s.time,
+}
+
 ---- Custom cakes ------------------------------------------------------------------------------
 
 schemas.CakeConfiguration = object {
