@@ -431,7 +431,7 @@ INSERT INTO payments (provider, event_id, type, order_id, amount, currency, refe
 SELECT
     'generic', 'demo-' || right(id::text, 4),
     CASE payment_status WHEN 'failed' THEN 'payment.failed' ELSE 'payment.succeeded' END,
-    id, total_amount, 'EUR', payment_reference, '{"demo": true}',
+    id, total_amount, 'USD', payment_reference, '{"demo": true}',
     created_at + interval '3 minutes', created_at + interval '3 minutes'
 FROM orders
 WHERE id::text LIKE '20000000-0000-0000-0000-%' AND payment_method = 'online'

@@ -1,6 +1,7 @@
 #include "script/bind_session.h"
 
 #include <lauxlib.h>
+#include <limits.h>
 #include <string.h>
 
 #include "db/pg_session.h"
@@ -105,9 +106,56 @@ static int session_query(lua_State *L)
     return finish(L, PQexecParams(connection, sql, count, NULL, values, NULL, NULL, 0));
 }
 
+static int fail_copy(lua_State *L, PGconn *connection)
+{
+    const char *message = PQerrorMessage(connection);
+
+    lua_pushlstring(L, message, strcspn(message, "\n"));
+    return lua_error(L);
+}
+
+/* s:copy(sql): begins COPY ... FROM STDIN */
+static int session_copy(lua_State *L)
+{
+    PGconn *connection = check(L);
+    PGresult *result = PQexec(connection, luaL_checkstring(L, 2));
+    bool begun = PQresultStatus(result) == PGRES_COPY_IN;
+
+    PQclear(result);
+    return begun ? 0 : fail_copy(L, connection);
+}
+
+/* s:put(text): rows of the COPY that has begun */
+static int session_put(lua_State *L)
+{
+    PGconn *connection = check(L);
+    size_t n;
+    const char *text = luaL_checklstring(L, 2, &n);
+
+    luaL_argcheck(L, n <= INT_MAX, 2, "too long");
+    return PQputCopyData(connection, text, (int)n) == 1 ? 0 : fail_copy(L, connection);
+}
+
+/* s:copied(): ends the COPY; raises what PostgreSQL had against its rows */
+static int session_copied(lua_State *L)
+{
+    PGconn *connection = check(L);
+    bool ok = PQputCopyEnd(connection, NULL) == 1;
+    PGresult *result;
+
+    while ((result = PQgetResult(connection)) != NULL) {
+        ok = ok && PQresultStatus(result) == PGRES_COMMAND_OK;
+        PQclear(result);
+    }
+    return ok ? 0 : fail_copy(L, connection);
+}
+
 static int open_module(lua_State *L)
 {
     static const luaL_Reg methods[] = {
+        { "copy", session_copy },
+        { "put", session_put },
+        { "copied", session_copied },
         { "run", session_run },
         { "query", session_query },
         { "close", session_close },

@@ -177,7 +177,7 @@ return {
   { "notifications of PostgreSQL and Redis", function()
     local d = data "listen"
     check.equal(d.first, "hello")
-    check.truthy(d.second and d.early, "nothing else")
+    check.truthy(d.second and d.begun, "nothing else")
     check.equal(data "subscribe", "hello")
   end },
 

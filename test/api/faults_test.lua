@@ -1,6 +1,7 @@
 -- The bakery while PostgreSQL or Redis is away, and when they come back.
 -- serve: --workers 2
 -- redis: own
+-- env: DB_QUERY_TIMEOUT=1500
 
 local check  = require "check"
 local client = require "client"
