@@ -61,18 +61,6 @@ local function refused(answer, ...)
   end
 end
 
---- All requests at once, each on a connection of its own; their answers in order.
-local function at_once(requests)
-  local all, answers = {}, {}
-  for i, request in ipairs(requests) do all[i] = { client.connect(), request } end
-  for _, one in ipairs(all) do one[1]:send(client.format(table.unpack(one[2]))) end
-  for i, one in ipairs(all) do
-    answers[i] = one[1]:answer(one[2][1])
-    one[1]:close()
-  end
-  return answers
-end
-
 local function stop_redis() client.shell("redis-cli -s \"$TEST_REDIS_SOCKET\" shutdown nosave") end
 
 local function start_redis()
@@ -130,7 +118,7 @@ return {
     for i = 1, 20 do
       requests[i] = { "POST", AUTH .. "/register", { body = { name = "Race", email = email, password = GOOD } } }
     end
-    for _, answer in ipairs(at_once(requests)) do
+    for _, answer in ipairs(client.parallel(requests)) do
       if answer.status == 201 then good = good + 1 else check.status(answer, 409, "EMAIL_TAKEN") end
     end
     check.equal(good, 1)
@@ -266,7 +254,7 @@ return {
     local own = person()
     local requests, good = {}, {}
     for i = 1, 20 do requests[i] = { "POST", AUTH .. "/refresh", { body = { refresh_token = own.refresh_token } } } end
-    for _, answer in ipairs(at_once(requests)) do
+    for _, answer in ipairs(client.parallel(requests)) do
       if answer.status == 200 then good[#good + 1] = answer.json().data else check.status(answer, 401) end
     end
     check.truthy(#good <= 1, "one at most")
@@ -307,7 +295,7 @@ return {
       end
       table.insert(requests, 1 + round * 2, { "PUT", AUTH .. "/change-password", { token = own.access_token, body = {
         current_password = GOOD, new_password = OTHER, confirm_password = OTHER } } })
-      local answers = at_once(requests)
+      local answers = client.parallel(requests)
       local changed = check.status(table.remove(answers, 1 + round * 2), 200)
       check.truthy(changed, "changed")
       for _, answer in ipairs(answers) do
@@ -327,7 +315,7 @@ return {
     local own = person()
     local second = sign_in(own.email)
     local new, good = { "Brioche#31ab", "Focaccia#31ab" }, nil
-    local answers = at_once {
+    local answers = client.parallel {
       { "PUT", AUTH .. "/change-password", { token = own.access_token, body = {
         current_password = GOOD, new_password = new[1], confirm_password = new[1] } } },
       { "PUT", AUTH .. "/change-password", { token = second.access_token, body = {
@@ -374,7 +362,7 @@ return {
     end
     local one, requests, good = token(), {}, 0
     for i = 1, 10 do requests[i] = { "POST", AUTH .. "/reset-password", { body = { token = one, password = OTHER } } } end
-    for _, answer in ipairs(at_once(requests)) do
+    for _, answer in ipairs(client.parallel(requests)) do
       if answer.status == 200 then good = good + 1 else check.status(answer, 400, "INVALID_TOKEN") end
     end
     check.equal(good, 1)

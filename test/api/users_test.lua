@@ -50,17 +50,6 @@ local function delete(who, id) return client.delete(USERS .. "/" .. id, { token 
 
 local function role_of(id) return client.sql("SELECT role FROM users WHERE id = '" .. id .. "'") end
 
-local function at_once(requests)
-  local all, answers = {}, {}
-  for i, request in ipairs(requests) do all[i] = { client.connect(), request } end
-  for _, one in ipairs(all) do one[1]:send(client.format(table.unpack(one[2]))) end
-  for i, one in ipairs(all) do
-    answers[i] = one[1]:answer(one[2][1])
-    one[1]:close()
-  end
-  return answers
-end
-
 local admin = person "admin"
 local others = { person "customer", person "rider", person "staff" }
 
@@ -141,7 +130,7 @@ return {
       end
       table.insert(requests, 4, { "PATCH", USERS .. "/" .. other.user.id,
                                   { token = admin.access_token, body = { role = "customer" } } })
-      local answers = at_once(requests)
+      local answers = client.parallel(requests)
       check.status(table.remove(answers, 4), 200)
       for _, answer in ipairs(answers) do
         if answer.status == 200 then
@@ -205,7 +194,7 @@ return {
       only_admins(a, b)
       local method = round % 2 == 0 and "DELETE" or "PATCH"
       local body = method == "PATCH" and { role = "staff" } or nil
-      local answers = at_once {
+      local answers = client.parallel {
         { method, USERS .. "/" .. b.user.id, { token = a.access_token, body = body } },
         { method, USERS .. "/" .. a.user.id, { token = b.access_token, body = body } },
       }
