@@ -333,6 +333,22 @@ check "one uses a code twice that is for once: the second waits, and sees it use
 check "many use an unlimited code: nobody waits" side_by_side "$(use FREELY 2 815)" \
   "SELECT set_config('app.user_role', 'customer', false) = '' OR EXISTS (SELECT FROM lock_promo('FREELY', t.usr(18), NULL))"
 
+check "who has an unlimited code in his hands keeps nobody from changing it" side_by_side \
+  "SELECT t.app('customer', t.usr(19)::text); SELECT * FROM lock_promo('FREELY', t.usr(19), NULL);" \
+  "UPDATE promo_codes SET amount = 2 WHERE code = 'FREELY' RETURNING true"
+set_limit="SELECT t.app('admin', t.usr(3)::text); UPDATE promo_codes SET usage_limit = 9 WHERE code = 'FREELY';"
+uses_of() { wait_for "SELECT (used_count, usage_limit) = ($2, 9) FROM promo_codes WHERE code = '$1'"; }
+check "an unlimited code is used while it gets a limit: the admin waits" two_at_once "$(use FREELY 2 816)" "$set_limit"
+check "and the uses so far are counted" uses_of FREELY 2
+no_limit="UPDATE promo_codes SET usage_limit = NULL WHERE code = 'FREELY'"
+db_psql -c "$no_limit"
+check "a use is returned while it gets a limit: the admin waits" two_at_once \
+  "UPDATE promo_redemptions SET returned_at = now() WHERE order_id = t.ord(816);" "$set_limit"
+check "and the use is counted no more" uses_of FREELY 1
+db_psql -c "$no_limit"
+check "it gets a limit while it is used: the buyer waits" two_at_once "$set_limit" "$(use FREELY 2 817)"
+check "and his use is counted" uses_of FREELY 2
+
 claim="claim_idempotency_key('POST /orders', 'k')"
 check "a key that is in flight is told at once" side_by_side "SELECT * FROM $claim;" "SELECT NOT claimed FROM $claim"
 check "and free afterwards" wait_for "SELECT claimed FROM $claim"
