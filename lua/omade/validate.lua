@@ -381,6 +381,12 @@ local function raise(faults)
   web.fail(400, errors[1], { code = "VALIDATION_ERROR", errors = errors, fields = fields })
 end
 
+--- Answers 400 as a shape does, for what no shape can say; nothing with no faults.
+---@param faults {path: string, message: string}[]
+function v.refuse(faults)
+  if #faults > 0 then raise(faults) end
+end
+
 --- For the engine: checks the parts of a request that have a shape, all faults at once,
 -- and puts what the shapes made in their place.
 function v.request(req, shapes)
@@ -405,7 +411,9 @@ end
 ---@return table
 function v.body(req, shape)
   local faults = {}
-  local value = v.check(shape, req.body == nil and MISSING or req.body, false, "", faults)
+  local body = req.body
+  if body == nil then body = shape.optional and MISSING or {} end
+  local value = v.check(shape, body, req.form ~= nil, "", faults)
   if #faults > 0 then raise(faults) end
   return value
 end

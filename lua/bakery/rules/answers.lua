@@ -74,6 +74,35 @@ schemas.TrackedOrder = object {
   history = list(History), created_at = s.time,
 }
 
+---- Carts -------------------------------------------------------------------------------------
+
+schemas.Cart = object {
+  ["user_id?"] = s.uuid, ["session_id?"] = s.text, cart_id = s.uuid, version = s.count,
+  items = list(object {
+    line_id = s.uuid, product_id = s.uuid, name = s.text, quantity = s.count, unit_price = s.money,
+    subtotal = s.money, ["custom_cake?"] = s.ref "CakeConfiguration",
+  }),
+  total_amount = s.money, item_count = s.count, updated_at = s.time,
+}
+
+---- Promotions, reviews, points ---------------------------------------------------------------
+
+schemas.Promo = object {
+  id = s.uuid, code = s.text, discount_type = s.one_of { "percent", "fixed" }, amount = s.money,
+  valid_from = s.time, valid_to = s.time, usage_limit = maybe(s.count), used_count = s.count,
+  per_user_limit = maybe(s.count), minimum_order = maybe(s.money), created_at = s.time,
+}
+
+schemas.Review = object {
+  id = s.uuid, user_id = s.uuid, product_id = s.uuid, rating = s.count, comment = maybe(s.text), created_at = s.time,
+  user = object { id = s.uuid, name = s.text },
+}
+
+schemas.Loyalty = object {
+  id = s.uuid, user_id = s.uuid, points = s.count, value = s.money, updated_at = s.time,
+  user = object { id = s.uuid, name = s.text, email = s.text },
+}
+
 ---- By name -------------------------------------------------------------------------------------
 
 local answers = { schemas = schemas }

@@ -21,14 +21,16 @@ local TRIES <const> = 50
 
 -- KEYS: cart.  ARGV: the bytes as they were ("" for none), as they are now, seconds.
 local SWAP <const> = [[
-if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
+local now = redis.pcall('GET', KEYS[1])
+if (type(now) == 'string' and now or '') ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])
 return 1]]
 
 -- KEYS: cart, guest's cart.  ARGV: both as they were, the sum, seconds.
 local MERGE <const> = [[
-if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
-if (redis.call('GET', KEYS[2]) or '') ~= ARGV[2] then return 0 end
+local now = redis.pcall('GET', KEYS[1])
+if (type(now) == 'string' and now or '') ~= ARGV[1] then return 0 end
+if redis.call('GET', KEYS[2]) ~= ARGV[2] then return 0 end
 redis.call('SET', KEYS[1], ARGV[3], 'EX', ARGV[4])
 redis.call('DEL', KEYS[2])
 return 1]]
@@ -74,6 +76,14 @@ end
 
 ---- Reading and changing ------------------------------------------------------------------------
 
+--- The answer of a GET; nil for nothing, and for what is no text at all.
+local function text_of(...)
+  local ok, bytes = pcall(redis.call, ...)
+  if ok then return bytes or nil end
+  if type(bytes) == "table" and tostring(bytes.redis_error):find "^WRONGTYPE" then return nil end
+  error(bytes, 0)
+end
+
 local function decode(bytes, owner)
   local who = { user_id = owner.user_id, session_id = owner.session_id }
   return bytes and commerce.cart(bytes, who) or commerce.cart(nil, who)
@@ -84,7 +94,7 @@ end
 ---@return omade.commerce.cart cart
 ---@return string? bytes
 function carts.load(owner)
-  local bytes = redis.call("GETEX", owner.key, "EX", carts.SECONDS) or nil
+  local bytes = text_of("GETEX", owner.key, "EX", carts.SECONDS)
   return decode(bytes, owner), bytes
 end
 
@@ -100,7 +110,7 @@ end
 ---@return any what fn returned
 function carts.change(owner, fn)
   for try = 1, TRIES do
-    local bytes = redis.get(owner.key)
+    local bytes = text_of("GET", owner.key)
     local cart = decode(bytes, owner)
     local result = fn(cart)
     cart:touch()
@@ -121,7 +131,7 @@ end
 ---@return any what fn returned; nil when the guest had no cart
 function carts.merge(owner, guest, fn)
   for try = 1, TRIES do
-    local mine, theirs = redis.get(owner.key), redis.get(guest.key)
+    local mine, theirs = text_of("GET", owner.key), text_of("GET", guest.key)
     local cart = decode(mine, owner)
     if not theirs then return cart, nil end
     local result = fn(cart, decode(theirs, guest))

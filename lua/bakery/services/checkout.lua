@@ -265,6 +265,19 @@ local function as_buyer(req, order_id, fn)
   return auth.as_guest(order_id, fn)
 end
 
+--- What the order of a cart would cost, from what is there now and without a lock; refuses
+-- what the order would refuse.  The request's body is an order's, without items.
+---@param req omade.request
+---@return {lines: table[], totals: omade.commerce.totals} priced as quote.price makes it
+---@return table purchase
+function checkout.quote(req)
+  local purchase = purchase_of(req)
+  local priced = quote.price(purchase, db.batch(quote.statements(purchase, "look")))
+  if #priced.changed > 0 then price_changed(purchase, priced.changed) end
+  priced.pickup_at = pickup_at(purchase, priced)
+  return priced, purchase
+end
+
 --- A cart that is empty by now may have been ordered with this very key.
 local function replayed(req, key)
   return as_buyer(req, nil, function()
