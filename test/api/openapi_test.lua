@@ -62,6 +62,27 @@ return {
     end)
   end },
 
+  { "each says what it answers, and what every error looks like", function()
+    local described = 0
+    each(function(method, path, op)
+      local name = method .. " " .. path
+      check.truthy(#op.tags > 0, name .. ": tags")
+      check.truthy(not op.responses["2XX"], name .. ": say its `answer`, and its `status` where that is not 200")
+      for status, response in pairs(op.responses) do
+        if status == "default" or tonumber(status) >= 400 then
+          if response["$ref"] then response = document.components.responses[response["$ref"]:match "[^/]+$"] end
+          check.truthy(response and response.content["application/json"], name .. ": " .. status)
+        else
+          local json = (response.content or {})["application/json"]
+          local schema = json and (json.schema.properties and json.schema.properties.data or json.schema)
+          check.truthy(not json or next(schema), name .. ": " .. status .. " is not described")
+          described = described + 1
+        end
+      end
+    end)
+    check.truthy(described > 30, "answers: " .. described)
+  end },
+
   { "a route's shapes become its schemas", function()
     local op = operation("post", "/api/v1/products")
     check.same(op["x-roles"], { "admin" })
