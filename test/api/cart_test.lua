@@ -365,21 +365,37 @@ return {
                              "tip_amount", "tax_amount", "total_amount", "promo_code", "fulfilment" }
     math.randomseed(7)
     local function maybe(value) return math.random(2) == 1 and value or nil end
+    local plain = { flavor = "lemon", size = "small_6", frosting = "buttercream" }
+    local days = {}
+    for i = 0, 5 do days[i] = sql('SELECT to_char(now() + %d * interval \'1 day\', \'YYYY-MM-DD"T"23:59:00"Z"\')', i) end
+    local placed, refused, rushed = 0, 0, 0
 
-    for _ = 1, 40 do
+    for round = 1, 60 do
       empty(john)
       for _ = 1, math.random(4) do
         local id = product(math.random(30))
         put(john, id, math.random(9), id == CAKE and maybe(CONFIGURATION) or nil)
+        if math.random(3) == 1 then put(john, CAKE, 1, math.random(2) == 1 and CONFIGURATION or plain) end
       end
-      local delivery = maybe(true)
+      local is_rush = round % 6 == 0
+      if is_rush then put(john, CAKE, 1, plain) end
+      local delivery = not is_rush and maybe(true)
       local wish = { promo_code = maybe(math.random(2) == 1 and " quote7 " or "QUOTE9"), redeem_points = maybe(math.random(3000)),
                      tip_amount = maybe(math.random(0, 999) / 100), fulfilment = delivery and "delivery" or maybe("pickup"),
-                     delivery_schedule_id = delivery and slot }
-      local quoted = check.status(ask("post", "/quote", with(john, wish)), 200).json().data
+                     delivery_schedule_id = delivery and slot or nil, pickup_at = is_rush and days[1] or not delivery and maybe(days[math.random(0, 5)]) or nil }
+      local quote = ask("post", "/quote", with(john, wish))
       wish.address = address
-      local order = check.status(client.post(ORDERS, { token = john.token, body = wish }), 201).json().data
+      local answer = client.post(ORDERS, { token = john.token, body = wish })
+      if quote.status ~= 200 then
+        check.equal(answer.status, quote.status)
+        check.equal(answer.json().code, quote.json().code)
+        refused = refused + 1
+        goto continue
+      end
+      placed = placed + 1
+      local quoted, order = quote.json().data, check.status(answer, 201).json().data
       for _, name in ipairs(FIELDS) do check.equal(quoted[name], order[name], name) end
+      if wish.pickup_at then check.equal(quoted.pickup_at, order.pickup_at, "pickup_at") end
       check.equal(#quoted.items, #order.items)
       for i, item in ipairs(quoted.items) do
         for _, name in ipairs { "product_id", "quantity", "unit_price", "subtotal", "discount_amount" } do
@@ -387,7 +403,10 @@ return {
         end
       end
       check.equal(#cart(john).items, 0, "ordered")
+      if quote.body:find '"rush_fee":[1-9]' then rushed = rushed + 1 end
+      ::continue::
     end
+    check.truthy(placed > 20 and refused > 0 and rushed > 0, ("placed %d, refused %d, rushed %d"):format(placed, refused, rushed))
     check.truthy(sql "SELECT count(*) FROM promo_redemptions r JOIN promo_codes p ON p.id = r.promo_code_id AND p.code LIKE 'QUOTE_'" ~= "0",
                  "no order had a code")
   end },

@@ -168,16 +168,7 @@ end
 
 ---- Writing -----------------------------------------------------------------------------------
 
---- What `change` returns, with the products of `ids` dropped from the cache behind its commit - also
--- when it fails: of one whose answer was lost on the way, nobody knows whether it was committed.
-local function changing(ids, change)
-  local ok, result = pcall(change)
-  local keys = {}
-  for i, id in ipairs(ids) do keys[i] = "product:" .. id end
-  cache.drop(table.unpack(keys))
-  if not ok then error(result, 0) end
-  return result
-end
+local changing <const> = require("bakery.services.product_cache").changing
 
 local function invalid(message, field)
   web.fail(400, message, { code = "VALIDATION_ERROR", errors = json.array { message },

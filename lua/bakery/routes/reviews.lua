@@ -2,13 +2,14 @@
 
 local answers = require "bakery.rules.answers"
 local audit   = require "bakery.services.audit"
-local cache   = require "omade.cache"
 local db      = require "omade.db"
 local json    = require "omade.json"
 local page    = require "omade.page"
 local s       = require "omade.schema"
 local v       = require "omade.validate"
 local web     = require "omade.web"
+
+local changing <const> = require("bakery.services.product_cache").changing
 
 local COLUMNS <const> = "r.id, r.user_id, r.product_id, r.rating, r.comment, r.created_at"
 
@@ -67,6 +68,13 @@ end
 
 ---- Writing -----------------------------------------------------------------------------------
 
+local function not_found() web.fail(404, "Review not found") end
+
+local function product_of(id)
+  local row = db.row("SELECT product_id FROM reviews WHERE id = $1", id) or not_found()
+  return row.product_id
+end
+
 -- Received: it was delivered, whatever became of the money later.
 local RIGHTS <const> = [[
   SELECT EXISTS (SELECT FROM orders o JOIN order_items i ON i.order_id = o.id
@@ -83,44 +91,46 @@ local function create(req)
   if not rights.received then
     web.fail(403, "Only who received the product may review it", { code = "NOT_PURCHASED" })
   end
-  local made = db.row(INSERT, me, new.product_id, new.rating, new.comment)
+  local made = changing({ new.product_id }, function()
+    return db.row(INSERT, me, new.product_id, new.rating, new.comment)
+  end)
   if not made then
     web.fail(409, "You have reviewed this product already", { code = "ALREADY_REVIEWED" })
   end
-  cache.drop("product:" .. new.product_id)
   return web.created(shown(made.id), "Review added successfully")
 end
 
 --- Not given: as it was.  null: no comment.
 local UPDATE <const> = [[
   UPDATE reviews SET rating = COALESCE($3, rating), comment = CASE WHEN $4 THEN $5 ELSE comment END
-  WHERE id = $1 AND user_id = $2 RETURNING product_id]]
+  WHERE id = $1 AND user_id = $2]]
 
 local function change(req)
   local id, new = req.params.id, req.body
   local comment = new.comment
   if comment == json.null then comment = nil end
-  local row = db.row(UPDATE, id, req.user.id, new.rating, new.comment ~= nil, comment)
-  if not row then web.fail(404, "Review not found") end
-  cache.drop("product:" .. row.product_id)
+  local changed = changing({ product_of(id) }, function()
+    return db.exec(UPDATE, id, req.user.id, new.rating, new.comment ~= nil, comment)
+  end)
+  if changed == 0 then not_found() end
   return shown(id)
 end
 
 -- Who may is row-level security's to say: the author, and staff.
 local DELETE <const> = "DELETE FROM reviews WHERE id = $1 RETURNING product_id, user_id, rating, comment"
 
+local function delete_in(req, id)
+  local row = db.row(DELETE, id) or not_found()
+  if row.user_id == req.user.id then return end
+  audit.write(req, "review.delete", "review", id, { product_id = row.product_id, rating = row.rating,
+                                                    comment = row.comment })
+end
+
 local function remove(req)
   local id = req.params.id
-  local gone = db.transaction(function()
-    local row = db.row(DELETE, id)
-    if row and row.user_id ~= req.user.id then
-      audit.write(req, "review.delete", "review", id, { product_id = row.product_id, rating = row.rating,
-                                                        comment = row.comment })
-    end
-    return row
+  changing({ product_of(id) }, function()
+    db.transaction(function() delete_in(req, id) end)
   end)
-  if not gone then web.fail(404, "Review not found") end
-  cache.drop("product:" .. gone.product_id)
   return web.data(json.null, { message = "Review deleted successfully" })
 end
 

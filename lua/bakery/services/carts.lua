@@ -103,6 +103,11 @@ local function too_busy()
            { code = "UNAVAILABLE", headers = { ["Retry-After"] = "1" } })
 end
 
+--- Waits a random time, which grows with the crowd.
+local function step_back(try)
+  sleep(math.random() * 0.002 * (1 << math.min(try, 7)))
+end
+
 --- Applies fn to the cart, again as often as somebody else was faster; fn may raise.
 ---@param owner bakery.cart_owner
 ---@param fn fun(cart: omade.commerce.cart): any
@@ -117,7 +122,7 @@ function carts.change(owner, fn)
     if redis.eval(SWAP, { owner.key }, bytes or "", cart:bytes(), carts.SECONDS) == 1 then
       return cart, result
     end
-    sleep(math.random() * 0.002 * math.min(try, 10))
+    step_back(try)
   end
   too_busy()
 end
@@ -139,7 +144,7 @@ function carts.merge(owner, guest, fn)
     if redis.eval(MERGE, { owner.key, guest.key }, mine or "", theirs, cart:bytes(), carts.SECONDS) == 1 then
       return cart, result
     end
-    sleep(math.random() * 0.002 * math.min(try, 10))
+    step_back(try)
   end
   too_busy()
 end
