@@ -3,7 +3,7 @@
 # or a network nothing fails: /api/docs is then a plain page.  Scripts of packages do not
 # run: one of them only counts installations.
 #
-#   assets/install.sh FOLDER
+#   deploy/assets/install.sh FOLDER
 set -eu
 
 here=$(dirname "$(readlink -f "$0")")
