@@ -52,6 +52,7 @@
     NUMBER(write_buffer, "HTTP_WRITE_BUFFER", 262144, 4096, 1073741824, "bytes", "that wait for a slow reader") \
     NUMBER(max_connections, "HTTP_MAX_CONNECTIONS", 10000, 1, 1000000, "", "clients a worker") \
     TEXT(upload_dir, "UPLOAD_DIR", "", "keeps uploads; OMADE_STATE_DIR/uploads, or /tmp")       \
+    NUMBER(request_timeout, "REQUEST_TIMEOUT", 30000, 10, 3600000, "ms", "for an answer, but of streams; then 504") \
     NUMBER(script_cpu, "SCRIPT_CPU", 200, 1, 600000, "ms", "CPU time between two waits")      \
     NUMBER(script_request_cpu, "SCRIPT_REQUEST_CPU", 1000, 1, 600000, "ms", "CPU time of a request") \
     NUMBER(script_load_cpu, "SCRIPT_LOAD_CPU", 2000, 1, 600000, "ms", "CPU time to load all scripts") \

@@ -115,6 +115,30 @@ static void end_old(struct worker *w)
     }
 }
 
+/* ---- requests that take too long ------------------------------------------------------- */
+
+static void end_late(struct vm *vm, int64_t limit_ms)
+{
+    struct list_node *next;
+
+    for (struct list_node *n = vm->tasks.first; n != NULL; n = next) {
+        struct task *task = task_of_node(n);
+
+        next = n->next;
+        if (task_age_ms(task) <= limit_ms) return; /* they stand in the order of birth */
+        if (web_is_late(task, limit_ms)) task_kill(task, TASK_KILLED_LATE);
+    }
+}
+
+static void end_late_in_all(struct worker *w)
+{
+    int64_t limit_ms = clock_scaled(w->plan->config->request_timeout);
+
+    end_late(w->rt.env.current, limit_ms);
+    for (struct list_node *n = w->retired.first; n != NULL; n = n->next)
+        end_late(LIST_ENTRY(n, struct retired, node)->vm, limit_ms);
+}
+
 /* ---- scripts ------------------------------------------------------------------------------ */
 
 /* In development every answer tells that the scripts on the disk do not load. */
@@ -343,6 +367,7 @@ static void on_beat(uv_timer_t *timer)
     heartbeat_now(w->plan->heartbeat);
     measure(w);
     end_old(w);
+    end_late_in_all(w);
 }
 
 /* ---- life -------------------------------------------------------------------------------------- */

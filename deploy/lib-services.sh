@@ -302,8 +302,16 @@ find_redis() {
 redis_answers() {
   local pid
   pid=$(redis_pid)
-  [[ -n $pid ]] && redis-cli -p "$(cat "$state/redis.port")" info server 2>/dev/null |
-    grep -q "^process_id:$pid"$'\r'
+  [[ -n $pid ]] && ask_redis info server | grep -q "^process_id:$pid"$'\r'
+}
+
+ask_redis() { timeout 10 redis-cli -p "$(cat "$state/redis.port")" "$@" 2>/dev/null; }
+
+# A script without an end holds Redis up; after 5 s of it Redis says so to all who ask.
+free_redis() {
+  [[ -n $(redis_pid) && $(ask_redis ping) == *BUSY* ]] || return 0
+  say 'Redis was held up by a script that does not end (redis.eval); it is ended'
+  [[ $(ask_redis script kill) == OK ]] || end_process redis_pid KILL
 }
 
 redis_settled() { redis_answers || ! kill -0 "$spawned" 2>/dev/null; }
@@ -319,6 +327,7 @@ launch_redis() {
 start_redis() {
   local log=$state/redis.log lines tries=5 fault
   find_redis
+  free_redis
   if [[ -n $(redis_pid) ]]; then
     ! wait_for "$START_SECONDS" redis_answers || return 0
     end_process redis_pid TERM KILL
@@ -392,6 +401,7 @@ services_release() {
 
 services_stop() {
   find_redis
+  free_redis
   end_process redis_pid TERM KILL &
   end_process postgres_pid INT QUIT
   wait $!

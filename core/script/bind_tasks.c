@@ -185,6 +185,7 @@ static int background_finish(lua_State *L)
     size_t n;
     const char *text = luaL_tolstring(L, 2, &n);
     log_error("background task failed", log_text("task", task_name(task_current(L))),
+              log_text("at", task_raised_at(task_current(L))),
               log_slice("error", (struct slice){ text, n }));
     return 0;
 }

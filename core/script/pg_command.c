@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <lauxlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/check.h"
 
@@ -44,6 +45,31 @@ static struct slice next_word(struct slice *sql)
     return word;
 }
 
+/* What stands on both sides of an underline in functions that leave something on the
+ * shared connection. */
+static void check_functions(lua_State *L, struct slice sql)
+{
+    static const struct {
+        const char *before, *after, *instead;
+    } refused[] = {
+        { "set", "config", "use db.as, or SET LOCAL inside db.transaction" },
+        { "advisory", "lock", "use pg_advisory_xact_lock inside db.transaction" },
+        { "advisory", "unlock", "pg_advisory_xact_lock ends with its transaction" },
+    };
+    const char *end = sql.p + sql.n, *at = sql.p;
+
+    for (; (at = memchr(at, '_', (size_t)(end - at))) != NULL; at++)
+        for (size_t i = 0; i < COUNT_OF(refused); i++) {
+            size_t n = strlen(refused[i].before), m = strlen(refused[i].after);
+
+            if ((size_t)(at - sql.p) >= n && (size_t)(end - at) > m &&
+                strncasecmp(at - n, refused[i].before, n) == 0 &&
+                strncasecmp(at + 1, refused[i].after, m) == 0)
+                luaL_error(L, "%s_%s is not for scripts: %s", refused[i].before,
+                           refused[i].after, refused[i].instead);
+        }
+}
+
 void pg_command_check(lua_State *L, struct slice sql, bool inside)
 {
     static const struct {
@@ -74,9 +100,7 @@ void pg_command_check(lua_State *L, struct slice sql, bool inside)
     static const char *const local[] = { "LOCAL", "TRANSACTION", "CONSTRAINTS" };
     struct slice rest = sql, word = next_word(&rest), next = next_word(&rest);
 
-    if (memmem(sql.p, sql.n, "set_config", 10) != NULL)
-        luaL_error(L, "set_config is not for scripts: use db.as, or SET LOCAL inside "
-                      "db.transaction");
+    check_functions(L, sql);
     for (size_t i = 0; i < COUNT_OF(local) && inside; i++)
         if (slice_equal_fold(word, SLICE("SET")) &&
             slice_equal_fold(next, slice_of(local[i])))

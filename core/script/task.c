@@ -46,7 +46,8 @@ struct task {
     int64_t cpu_ns, began_ms;
     struct purse *purse;    /* NULL: it has no parts */
     size_t memory, charged; /* Lua heap, outside of it */
-    char refused_at[100];   /* "file:line" where Lua last got no memory */
+    char fault_at
+        [100]; /* "file:line" where Lua last got no memory, or a value was raised */
     struct task_identity identity;
     struct pg_transaction *transaction;
 };
@@ -59,6 +60,7 @@ static const char *const kill_texts[] = {
     [TASK_KILLED_GONE] = "the client is gone",
     [TASK_KILLED_SHUTDOWN] = "the server is stopping",
     [TASK_KILLED_RELOAD] = "the script was replaced",
+    [TASK_KILLED_LATE] = "the request took too long (REQUEST_TIMEOUT)",
 };
 
 /* ---- coroutines --------------------------------------------------------------- */
@@ -131,7 +133,7 @@ static void mark_killed_at(struct task *task, enum task_kill why, const char *pl
 
 static void mark_killed_in(struct task *task, enum task_kill why, lua_State *L)
 {
-    char place[sizeof task->refused_at];
+    char place[sizeof task->fault_at];
 
     write_place(place, sizeof place, L);
     mark_killed_at(task, why, place);
@@ -139,7 +141,7 @@ static void mark_killed_in(struct task *task, enum task_kill why, lua_State *L)
 
 void task_memory_refused(struct task *task, lua_State *L)
 {
-    write_place(task->refused_at, sizeof task->refused_at, L);
+    write_place(task->fault_at, sizeof task->fault_at, L);
 }
 
 static int raise_killed(lua_State *L, const struct task *task)
@@ -261,7 +263,8 @@ static void on_expired(lua_State *L, lua_Debug *at)
 void task_kill(struct task *task, enum task_kill why)
 {
     if (task->killed != TASK_ALIVE || task->state == ENDED) return;
-    mark_killed(task, why);
+    if (task->state == WAITING) mark_killed_in(task, why, task->co.L);
+    else mark_killed(task, why);
     if (task->state == RUNNING) budget_interrupt();
     if (task->state != WAITING) return;
     task->cancel(task->cancel_ctx);
@@ -360,10 +363,15 @@ bool task_charge(struct task *task, size_t bytes)
 
 /* ---- the body ----------------------------------------------------------------------- */
 
-/* Message handler: a string gets its traceback, other values stay what they are. */
+/* Message handler: a string gets its traceback, other values stay what they are, and the
+ * task knows where they were raised. */
 static int explain(lua_State *L)
 {
-    if (lua_type(L, 1) != LUA_TSTRING || task_is_killed(L)) return 1;
+    struct task *task = vm_of(L)->running;
+
+    if (task_is_killed(L)) return 1;
+    write_place(task->fault_at, sizeof task->fault_at, L);
+    if (lua_type(L, 1) != LUA_TSTRING) return 1;
     luaL_traceback(L, L, lua_tostring(L, 1), 1);
     return 1;
 }
@@ -375,7 +383,7 @@ static int body_finish(lua_State *L, int status, lua_KContext ctx)
     int count = lua_gettop(L) - 1;
 
     (void)ctx;
-    if (status == LUA_ERRMEM) mark_killed_at(task, TASK_KILLED_MEMORY, task->refused_at);
+    if (status == LUA_ERRMEM) mark_killed_at(task, TASK_KILLED_MEMORY, task->fault_at);
     task->ok = status == LUA_OK || status == LUA_YIELD;
     if (task->killed != TASK_ALIVE || task->plan.finish == NULL) return 0;
     lua_pushcfunction(L, task->plan.finish);
@@ -572,6 +580,8 @@ bool task_is_of(const struct task *task, void (*on_end)(struct task *task, void 
 {
     return task->plan.on_end == on_end;
 }
+
+const char *task_raised_at(const struct task *task) { return task->fault_at; }
 
 const char *task_waits_for(const struct task *task) { return task->wait_name; }
 void task_push_traceback(lua_State *L, const struct task *task)

@@ -95,6 +95,7 @@ enum task_kill {
     TASK_KILLED_GONE, /* its client, or whoever waited for it */
     TASK_KILLED_SHUTDOWN,
     TASK_KILLED_RELOAD, /* its generation is too old */
+    TASK_KILLED_LATE,   /* REQUEST_TIMEOUT */
 };
 
 struct task_plan {
@@ -143,6 +144,9 @@ enum task_kill task_killed(const struct task *task);
 const char *task_killed_message(const struct task *task); /* with file:line */
 bool task_ok(const struct task *task);                    /* the body returned */
 void *task_context(const struct task *task);              /* plan.ctx */
+
+/* "file:line" of the error that ended the body; "" when it returned, or raised in C. */
+const char *task_raised_at(const struct task *task);
 
 /* Whether it was planned with this on_end: what task_context() then is, is known. */
 bool task_is_of(const struct task *task, void (*on_end)(struct task *task, void *ctx));

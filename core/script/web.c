@@ -104,6 +104,7 @@ static void on_head(void *ctx, struct request *r, struct body_plan *plan)
     x->reader = NULL;
     x->stream = NULL;
     x->headers = (struct slice){ 0 };
+    x->body_ms = 0;
     r->owner = x;
     find_route(x);
     if (x->route != NULL) plan_body(x, plan);
@@ -213,7 +214,9 @@ static void on_end(struct task *task, void *ctx)
         x->answered = true;
     }
     if (!x->answered) {
-        if (task_killed(task) != TASK_ALIVE)
+        if (task_killed(task) == TASK_KILLED_LATE)
+            web_answer_error(x, 504, "TIMEOUT", "The request took too long");
+        else if (task_killed(task) != TASK_ALIVE)
             web_answer_error(x, 503, "UNAVAILABLE",
                              "The request took too much; try again later");
         else web_answer_error(x, 500, "INTERNAL", "Something went wrong");
@@ -228,6 +231,15 @@ static void on_end(struct task *task, void *ctx)
 bool web_is_stream(const struct task *task)
 {
     return task_is_of(task, on_end) && ((struct exchange *)task_context(task))->streaming;
+}
+
+bool web_is_late(const struct task *task, int64_t limit_ms)
+{
+    const struct exchange *x;
+
+    if (!task_is_of(task, on_end) || task_age_ms(task) <= limit_ms) return false;
+    x = task_context(task);
+    return !x->streaming && clock_ms() - x->body_ms > limit_ms;
 }
 
 /* [1] exchange (light) -> [1] the route's function [2] req */

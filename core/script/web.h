@@ -18,8 +18,9 @@
 
 /* One line of a route file. */
 struct web_route {
-    char *name;  /* "GET /api/v1/products/:id" */
-    int run_ref; /* the closure, in the registry */
+    char *name;                    /* "GET /api/v1/products/:id" */
+    char handler[LUA_IDSIZE + 12]; /* "file:line" where it begins */
+    int run_ref;                   /* the closure, in the registry */
     enum body_mode body_mode;
     int64_t body_limit;  /* bytes; -1: the server's default */
     int64_t files_limit; /* a multipart body goes to a file, up to it; 0: it does not */
@@ -42,6 +43,7 @@ struct exchange {
     bool answered, streaming, body_ended, gone;
     bool client_waits;          /* a streamed answer waits for the client */
     struct body_reader *reader; /* BODY_STREAM, see web_body.c */
+    int64_t body_ms;            /* when its last bytes came; 0: never */
     struct web_stream *stream;  /* see web_stream.c */
     struct slice headers;       /* lines that any answer carries: req:add_header */
 };
@@ -55,6 +57,10 @@ void web_routes_free(struct vm *vm);
 
 /* Whether the task streams an answer, which may have no end of its own. */
 bool web_is_stream(const struct task *task);
+
+/* Whether it works on a request for longer than so, counted from the last bytes of a body
+ * that it reads itself.  Streams have the time that they want. */
+bool web_is_late(const struct task *task, int64_t limit_ms);
 
 /* ---- between the files of web ------------------------------------------------- */
 

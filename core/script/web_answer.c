@@ -312,6 +312,14 @@ static void answer_result(lua_State *L, struct exchange *x)
 
 /* ---- failures ------------------------------------------------------------------------- */
 
+/* Where it went wrong; when that is nowhere in a script, whose answer it was. */
+static const char *place_of(lua_State *L, const struct exchange *x)
+{
+    const char *at = task_raised_at(task_current(L));
+
+    return *at == '\0' ? x->route->handler : at;
+}
+
 /* While a dependency is away there is one such answer per request: who lost it has told
  * so, once. */
 static void log_failure(lua_State *L, struct exchange *x, int status, int at)
@@ -324,6 +332,7 @@ static void log_failure(lua_State *L, struct exchange *x, int status, int at)
     log_write(level, "request failed",
               LOG_FIELDS(log_text("request", x->request->id),
                          log_text("route", x->route->name), log_int("status", status),
+                         log_text("at", place_of(L, x)),
                          log_slice("error", (struct slice){ text, n })));
     lua_pop(L, 1);
 }

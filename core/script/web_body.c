@@ -3,6 +3,7 @@
 
 #include <lauxlib.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "script/task.h"
 
@@ -27,6 +28,7 @@ void web_body_arrived(struct exchange *x, struct slice bytes, bool last)
     struct body_reader *reader = x->reader;
 
     if (reader == NULL) return;
+    x->body_ms = clock_ms();
     buf_add_slice(&reader->ahead, bytes);
     reader->failed = reader->failed || reader->ahead.failed;
     reader->ended = reader->ended || last;

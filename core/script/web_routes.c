@@ -1,6 +1,7 @@
 #include "script/web.h"
 
 #include <lauxlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -63,7 +64,19 @@ static struct web_route *new_route(lua_State *L, struct vm *vm)
     return route;
 }
 
-/* [at] {method=, path=, run=, name=, body_mode=, body_limit=, etag=, public=} */
+/* "file:line" of the handler, for the log. */
+static void note_handler(lua_State *L, struct web_route *route, int at)
+{
+    lua_Debug is;
+
+    lua_getfield(L, at, "handler");
+    luaL_checktype(L, -1, LUA_TFUNCTION);
+    lua_getinfo(L, ">S", &is);
+    snprintf(route->handler, sizeof route->handler, "%s:%d", is.short_src,
+             is.linedefined);
+}
+
+/* [at] {method=, path=, handler=, run=, name=, body_mode=, body_limit=, etag=, public=} */
 static void add_route(lua_State *L, struct vm *vm, int at)
 {
     struct web_route *route = new_route(L, vm);
@@ -77,6 +90,7 @@ static void add_route(lua_State *L, struct vm *vm, int at)
     name = luaL_checkstring(L, -1);
     route->name = mem_copy_text(name, strlen(name));
     if (route->name == NULL) luaL_error(L, "not enough memory");
+    note_handler(L, route, at);
     if (vm->env->metrics != NULL)
         route->metric = metrics_route(vm->env->metrics, slice_of(name));
     route->body_mode = mode_field(L, at);

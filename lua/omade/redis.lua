@@ -8,6 +8,8 @@
 ---@field del fun(...: string): integer
 ---@field call fun(command: string, ...: string|number|userdata): any any command
 ---@field pipeline fun(commands: any[][]): any[] several at once; nil is false in lists
+---A script of Redis, which does nothing else meanwhile: it must be short, and end.  Nothing
+---of ours ends one that does not (SCRIPT KILL, or ./omade env, does).
 ---@field eval fun(script: string, keys: string[], ...: string|number|userdata): any
 ---@field subscribe fun(channel: string): omade.subscription
 

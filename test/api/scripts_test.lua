@@ -25,12 +25,16 @@ return {
       local answer = check.status(client.get("/bad/" .. name), 500, "INTERNAL")
       check.truthy(not answer.body:find "secret" and not answer.body:find "%.lua", answer.body)
     end
-    check.matches(io.open(os.getenv "TEST_SERVER_LOG"):read "a", "secret text")
+    local log = io.open(os.getenv "TEST_SERVER_LOG"):read "a"
+    check.matches(log, "secret text")
+    check.matches(log, 'request failed.-route="GET /bad/:name" status=500 at=app%.lua:%d+ error="table: ')
+    check.matches(log, 'at=app%.lua:%d+ error="[^"]-the answer cannot be JSON')
   end },
 
   { "what is written wrongly says what to do", function()
     local cases = {
       begin = "use db%.transaction", set = "use db%.as", set_config = "use db%.as", listen = "use db%.listen",
+      set_upper = "use db%.as", lock = "use pg_advisory_xact_lock", unlock = "ends with its transaction",
       commit = "commits when its function returns", few = "supplies 1 parameters", two = "multiple commands",
       many = "at most 65535", entry = "entry 1 is a string: each is {sql, parameter", as = "row, rows, exec, json",
       list = "web%.list takes a name", cookie = "malformed value", fail = "400 to 599", log = "keys of the fields",

@@ -97,6 +97,7 @@ redis_pid() { cat "$checkout/state/redis/redis.pid" 2>/dev/null; }
 # Where nobody reaps orphans, as in many a container, what has ended stays as a zombie.
 alive() { [[ -n $1 && $(ps -o stat= -p "$1") == [!Z]* ]]; }
 gone() { ! alive "$1"; }
+busy() { [[ $(redis-cli -u "$1" ping 2>/dev/null) == *BUSY* ]]; }
 services_run() { alive "$(postgres_pid)" && alive "$(redis_pid)"; }
 services_stopped() { [[ ! -e $checkout/state/pg/data/postmaster.pid && -z $(redis_pid) ]]; }
 
@@ -199,7 +200,7 @@ test_long_state() {
 }
 
 test_recovery() {
-  local owner redis pid other
+  local owner redis pid other script
   make_checkout recovery
   owner=$(url DATABASE_URL)
   sql "$owner" 'CREATE TABLE kept AS SELECT 7 AS n' >/dev/null
@@ -210,6 +211,14 @@ test_recovery() {
   check 'Redis is there' same "$(launch redis-cli ping)" PONG
 
   redis=$(url REDIS_URL)
+  for script in 'while true do end' 'redis.call("set", "x", 1) while true do end'; do
+    redis-cli -u "$redis" config set busy-reply-threshold 100 >/dev/null
+    redis-cli -u "$redis" eval "$script" 0 >/dev/null 2>&1 &
+    until_true busy "$redis"
+    check 'Redis that a script held up' same "$(url REDIS_URL)" "$redis"
+    check 'answers again' same "$(redis-cli -u "$redis" ping)" PONG
+  done
+
   pid=$(postgres_pid)
   rm "$checkout/state/redis/redis.pid" "$checkout/state/keep"
   kill -KILL "$pid"

@@ -88,7 +88,7 @@ local function add(list, block, route)
 
   list[#list + 1] = {
     method = route[1], path = full_path(block.prefix, route[2]), name = name, who = who, limit = limit,
-    run = make_run(route, who, limit, block.common),
+    handler = route[3], run = make_run(route, who, limit, block.common),
     body_mode = type(route.body) == "string" and route.body or "whole",
     body_limit = route.body_limit, files = route.files,
     files_limit = route.files and uploads.body_limit(route.files), etag = route.etag, public = route.public,

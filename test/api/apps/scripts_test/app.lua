@@ -43,6 +43,9 @@ local misuse = {
   begin      = function() db.exec "BEGIN" end,
   set        = function() db.exec " -- c\n /* x /* y */ */ set search_path = x" end,
   set_config = function() db.row "SELECT set_config('app.user_role', 'admin', false)" end,
+  set_upper  = function() db.row "SELECT pg_catalog.SET_CONFIG('app.user_role', 'admin', false)" end,
+  lock       = function() db.row "SELECT pg_try_Advisory_Lock_shared(1)" end,
+  unlock     = function() db.row "SELECT pg_advisory_unlock_all()" end,
   listen     = function() db.exec "LISTEN x" end,
   commit     = function() db.transaction(function() db.exec "commit" end) end,
   few        = function() db.row("SELECT $1::text, $2::text", "a") end,
@@ -69,6 +72,7 @@ local function savepoint()
   return db.transaction(function()
     db.exec "SAVEPOINT a"
     db.exec "ROLLBACK TO a"
+    db.row "SELECT pg_advisory_xact_lock(1)"
     db.exec "SET LOCAL statement_timeout = 1000"
     return db.row("SELECT 'inside' AS it").it
   end)
