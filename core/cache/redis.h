@@ -92,8 +92,8 @@ void redis_cancel(struct redis_op *op);
 
 /* ---- pub/sub -------------------------------------------------------------------- */
 
-/* on_message comes with each message; with p == NULL after a reconnect ("you may
- * have missed some").  NULL when there is no memory. */
+/* on_message comes with each message; with p == NULL once Redis listens, for
+ * the first time or after a reconnect ("what came before you may have missed").  NULL when there is no memory. */
 struct redis_subscription;
 MUST_CHECK struct redis_subscription *redis_subscribe(
     struct redis *r, struct slice channel,

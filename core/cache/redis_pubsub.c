@@ -194,6 +194,7 @@ struct redis_subscription *redis_pubsub_add(struct redis_pubsub *p, struct slice
     if (channel.n > 0) memcpy(name, channel.p, channel.n);
     s->channel = (struct slice){ name, channel.n };
     s->pubsub = p;
+    s->missed = true; /* until Redis listens */
     s->on_message = on_message;
     s->ctx = ctx;
     if (p->link.ready && !ask(p, s)) {

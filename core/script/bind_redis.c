@@ -276,7 +276,11 @@ static int f_pipeline(lua_State *L)
     luaL_argcheck(L, count >= 1 && count <= REDIS_COMMANDS_MAX, 1, "1 to 128 commands");
     for (int i = 0; i < count; i++) {
         lua_geti(L, 1, i + 1);
-        luaL_checktype(L, -1, LUA_TTABLE);
+        if (!lua_istable(L, -1))
+            return luaL_error(L,
+                              "redis.pipeline: entry %d is a %s: each is {command, "
+                              "argument, ...}",
+                              i + 1, luaL_typename(L, -1));
         argc[i] = (int)luaL_len(L, -1);
         luaL_argcheck(L, argc[i] >= 1 && argc[i] <= ARGUMENTS_MAX, 1,
                       "1 to 1,000 arguments");

@@ -65,7 +65,10 @@ local function load_and_fill(key, seconds, load)
   local token = uuid.v4()
   local mine = take_lease(key, token)
   local bytes = load()
-  if type(bytes) == "string" then bytes = engine.json(bytes) end
+  if type(bytes) == "string" then
+    bytes = engine.json(bytes)
+    if not engine.json_kind(bytes) then error("cache.fetch: what was loaded is no JSON; use json.encode", 0) end
+  end
 
   if mine and bytes ~= nil then fill(key, token, bytes, seconds) end
   return bytes
@@ -79,6 +82,9 @@ end
 ---@param kind? "object"|"array" what the JSON has to be; anything else is loaded anew
 ---@return userdata? JSON bytes
 function cache.fetch(key, seconds, load, kind)
+  if type(key) ~= "string" or math.type(seconds) ~= "integer" or type(load) ~= "function" then
+    error("cache.fetch takes a key, whole seconds and a function that loads", 2)
+  end
   local bytes, down = look(key, kind)
   if bytes ~= nil then return bytes end
   if down then

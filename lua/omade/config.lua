@@ -49,7 +49,8 @@ local function read(name, setting)
   return value
 end
 
---- For the engine: reads what app.lua declared.
+--- For the engine: reads what app.lua declared; raises for a wrong value.
+---@param settings table<string, omade.setting>
 function config.declare(settings)
   for name, setting in pairs(settings) do
     declared[name] = setting
@@ -57,7 +58,7 @@ function config.declare(settings)
   end
 end
 
---- The value of a declared setting.
+--- The value of a declared setting; raises for one that is not.
 ---@param name string
 ---@return any
 function config.get(name)

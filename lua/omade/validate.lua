@@ -37,16 +37,37 @@ local MISSING <const> = {}
 -- A rule is {check = function(value, from_text) -> value | nil, message}.  `from_text`
 -- says that the value came as text (path, query, header) and is to be read from it.
 
+local OPTIONS <const> = {
+  optional = true, default = true, label = true, example = true, min = true, max = true, pattern = true, message = true,
+  trim = true, lower = true, unique = true, local_prefixes = true, nullable = true, at_least_one = true,
+}
+
+--- An option that nobody reads, such as a misspelt limit, would check nothing.
+local function check_options(options)
+  for name in pairs(options) do
+    if not OPTIONS[name] then error(("shape: there is no option '%s'"):format(tostring(name)), 0) end
+  end
+end
+
 local function rule(options, check, schema)
   options = options or {}
+  check_options(options)
   return { check = check, optional = options.optional or options.default ~= nil,
            default = options.default, label = options.label, nullable = options.nullable,
            options = options, schema = schema }
 end
 
+--- A rule that is written without (), or a shape that is a plain table, is meant so.
+local function as_rule(name, field)
+  if type(field) == "function" then field = field() end
+  if type(field) ~= "table" then error(("shape: '%s' is no rule, such as v.text()"):format(name), 0) end
+  return (field.check or field.is_shape) and field or v.shape(field)
+end
+
 --- Text of min to max characters (not bytes); surrounding blanks are dropped unless
 -- trim = false.  pattern is a Lua pattern.
 ---@param o? omade.text_options
+---@return omade.rule
 function v.text(o)
   o = o or {}
   return rule(o, function(value)
@@ -82,6 +103,7 @@ end
 
 --- A whole number.
 ---@param o? {min?: integer, max?: integer, optional?: boolean, default?: integer, label?: string}
+---@return omade.rule
 function v.integer(o)
   o = o or {}
   return rule(o, function(value, from_text)
@@ -98,6 +120,7 @@ end
 
 --- A number as a Lua float.
 ---@param o? {min?: number, max?: number, optional?: boolean, default?: number, label?: string}
+---@return omade.rule
 function v.number(o)
   o = o or {}
   return rule(o, function(value, from_text)
@@ -114,6 +137,7 @@ end
 
 --- An amount with at most two decimals, exact.
 ---@param o? {min?: integer|string, max?: integer|string, optional?: boolean, default?: any, label?: string}
+---@return omade.rule
 function v.money(o)
   o = o or {}
   local least = o.min and money(tostring(o.min))
@@ -138,6 +162,7 @@ end
 
 --- true or false.
 ---@param o? {optional?: boolean, default?: boolean, label?: string}
+---@return omade.rule
 function v.boolean(o)
   return rule(o, function(value, from_text)
     if from_text then
@@ -152,6 +177,7 @@ end
 
 --- An id.
 ---@param o? {optional?: boolean, label?: string}
+---@return omade.rule
 function v.uuid(o)
   return rule(o, function(value)
     if not uuid.valid(value) then return nil, "must be a UUID" end
@@ -162,6 +188,7 @@ end
 --- One of a list of words.
 ---@param words string[]
 ---@param o? {optional?: boolean, default?: string, label?: string}
+---@return omade.rule
 function v.one_of(words, o)
   local known = {}
   for _, word in ipairs(words) do known[word] = true end
@@ -173,6 +200,7 @@ end
 
 --- An e-mail address, in lower case.
 ---@param o? {optional?: boolean, label?: string}
+---@return omade.rule
 function v.email(o)
   return rule(o, function(value)
     if type(value) ~= "string" then return nil, "must be an e-mail address" end
@@ -188,6 +216,7 @@ end
 
 --- An https address, or a path of ours that begins with one of `local_prefixes`.
 ---@param o? {max?: integer, local_prefixes?: string[], optional?: boolean, label?: string}
+---@return omade.rule
 function v.url(o)
   o = o or {}
   local max = o.max or 500
@@ -208,6 +237,7 @@ end
 
 --- A day, "2026-01-15".
 ---@param o? {optional?: boolean, label?: string}
+---@return omade.rule
 function v.date(o)
   return rule(o, function(value)
     if type(value) == "string" and #value == 10 and time.parse(value) then return value end
@@ -217,6 +247,7 @@ end
 
 --- A moment with its offset; comes as "2026-01-15T10:30:00.000Z".
 ---@param o? {optional?: boolean, label?: string}
+---@return omade.rule
 function v.time(o)
   return rule(o, function(value)
     local seconds = type(value) == "string" and #value > 10 and time.parse(value)
@@ -234,8 +265,10 @@ end
 --- A list of min to max items of one rule; as text, they are separated by commas.
 ---@param item omade.rule|omade.shape
 ---@param o? {min?: integer, max?: integer, unique?: boolean, optional?: boolean, label?: string}
+---@return omade.rule
 function v.list(item, o)
   o = o or {}
+  item = as_rule("list", item)
   return rule(o, function(value, from_text, path, faults)
     if from_text and type(value) == "string" then value = split(value) end
     if type(value) ~= "table" or not json.is_array(value) then return nil, "must be a list" end
@@ -255,6 +288,7 @@ end
 
 --- A file of a multipart body, on a route with `files`: see omade.uploads.
 ---@param o? {optional?: boolean, label?: string}
+---@return omade.rule
 function v.file(o)
   local file = rule(o, function(value, from_form)
     if from_form and type(value) == "table" then return value end
@@ -266,6 +300,7 @@ end
 
 --- Whatever JSON holds.
 ---@param o? {optional?: boolean}
+---@return omade.rule
 function v.any(o)
   return rule(o, function(value) return value end, {})
 end
@@ -273,15 +308,19 @@ end
 ---- Shapes --------------------------------------------------------------------------
 
 --- A table of fields.
----@param fields table<string, omade.rule|omade.shape>
+---@param fields table<string, omade.rule|omade.shape|fun(): omade.rule>
 ---@param o? {optional?: boolean, at_least_one?: boolean}
 ---@return omade.shape
 function v.shape(fields, o)
   o = o or {}
-  local names = {}
-  for name in pairs(fields) do names[#names + 1] = name end
+  check_options(o)
+  local names, rules = {}, {}
+  for name, field in pairs(fields) do
+    names[#names + 1] = name
+    rules[name] = as_rule(name, field)
+  end
   table.sort(names)
-  return { fields = fields, names = names, is_shape = true, optional = o.optional,
+  return { fields = rules, names = names, is_shape = true, optional = o.optional,
            at_least_one = o.at_least_one }
 end
 
@@ -352,6 +391,7 @@ end
 ---@param from_text boolean
 ---@param path string
 ---@param faults table
+---@return any the value that the rule makes of it; nil when there is none, or it is faulty
 function v.check(field, value, from_text, path, faults)
   if value == MISSING or value == json.null then
     if field.default ~= nil then return field.default end
@@ -388,7 +428,9 @@ function v.refuse(faults)
 end
 
 --- For the engine: checks the parts of a request that have a shape, all faults at once,
--- and puts what the shapes made in their place.
+-- and puts what the shapes made in their place; raises 400.
+---@param req omade.request
+---@param shapes {[1]: string, [2]: omade.shape}[] of each part
 function v.request(req, shapes)
   local faults = {}
   for _, entry in ipairs(shapes) do

@@ -10,15 +10,17 @@ local web = {}
 
 ---@alias omade.who "anyone"|"optional"|"any"|"customer"|"rider"|"staff"|"admin"|string[]
 
+---@alias omade.fields omade.shape|table<string, omade.rule|omade.shape|fun(): omade.rule>
+
 ---@class omade.route
 ---@field [1] string method: GET, POST, PUT, PATCH, DELETE, OPTIONS, or ANY
 ---@field [2] string path below the prefix: "/", "/:id", "/files/*rest"
 ---@field [3] fun(req: omade.request): any the handler
 ---@field who omade.who who may call; a route without it does not load
----@field params? omade.shape of the path
----@field query? omade.shape of the query
----@field headers? omade.shape of the headers (names in lower case)
----@field body? omade.shape|"stream"|"file" of the body; or how it is read
+---@field params? omade.fields of the path
+---@field query? omade.fields of the query
+---@field headers? omade.fields of the headers (names in lower case)
+---@field body? omade.fields|"stream"|"file" of the body; or how it is read
 ---@field files? string[] parts of a multipart body that may be files: see omade.uploads
 ---@field reads? omade.shape of a body that the handler checks itself (omade.validate's `body`)
 ---@field body_limit? integer bytes; the default is HTTP_BODY_LIMIT
@@ -92,6 +94,9 @@ end
 ---@param routes omade.route[]
 ---@return table
 function web.group(prefix, common, routes)
+  if type(prefix) ~= "string" or type(common) ~= "table" or type(routes) ~= "table" then
+    error("web.routes takes a prefix and a list of routes; web.group the common table between them", 2)
+  end
   return { prefix = prefix, common = common, routes = routes, is_routes = true }
 end
 
@@ -192,6 +197,7 @@ end
 ---@param status? integer 303 by default
 ---@return table answer
 function web.redirect(location, status)
+  if type(location) ~= "string" then error("web.redirect takes the URL to go to", 2) end
   return Answer { status = status or 303, empty = true, headers = { Location = location } }
 end
 
@@ -255,6 +261,9 @@ end
 ---@param fn fun(stream: omade.stream)
 ---@param options? {type?: string, status?: integer, headers?: table<string, string>}
 function web.stream(req, fn, options)
+  if type(req) ~= "userdata" or type(fn) ~= "function" then
+    error("web.stream takes req, a function that gets the stream, and options", 2)
+  end
   options = options or {}
   fn(engine.stream_begin(req, options.status or 200, options.type or "text/event-stream",
                          options.headers))

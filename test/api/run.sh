@@ -103,7 +103,7 @@ if [[ " ${options[*]} " == *" dev "* ]]; then
   cp -r "$app" "$work/"                      # tests edit it
   app=$work/$(basename "$app")
 fi
-export TEST_APP=$app TEST_WORK=$work
+export TEST_APP=$app TEST_WORK=$work TEST_BINARY=$binary
 arguments=()
 for option in "${options[@]}"; do [[ $option == dev ]] || arguments+=("$option"); done
 

@@ -41,7 +41,8 @@ static int tear_down(void **state)
     return engine_stop(state);
 }
 
-/* The script sees `redis`, and `publish`, which waits until somebody listens. */
+/* The script sees `redis`, `publish`, which waits until somebody listens, and `hear`, a
+ * subscription that has begun. */
 static const char *script(const char *text)
 {
     static char whole[4000];
@@ -49,7 +50,9 @@ static const char *script(const char *text)
     snprintf(whole, sizeof whole,
              "local redis, db = require 'omade.core.redis', require 'omade.core.db' "
              "local function publish(channel, text) "
-             "while redis.call('PUBLISH', channel, text) == 0 do sleep(0.001) end end %s",
+             "while redis.call('PUBLISH', channel, text) == 0 do sleep(0.001) end end "
+             "local function hear(channel) local sub = redis.subscribe(channel) "
+             "assert(sub:next() == false) return sub end %s",
              text);
     return whole;
 }
@@ -93,7 +96,7 @@ static void messages_come_in_order(void **state)
 {
     (void)state;
     returns(
-        "local sub <close> = redis.subscribe('c') publish('c', '1') publish('c', '') "
+        "local sub <close> = hear('c') publish('c', '1') publish('c', '') "
         "publish('c', 'a\\0b') return sub:next() .. '|' .. sub:next() .. '|' .. #sub:next()",
         "1||3");
 }
@@ -101,10 +104,10 @@ static void messages_come_in_order(void **state)
 static void a_waiting_task_gets_the_next_one(void **state)
 {
     (void)state;
-    returns("local sub <close> = redis.subscribe('c') local a, b = all(function() return "
+    returns("local sub <close> = hear('c') local a, b = all(function() return "
             "sub:next() end, function() publish('c', 'x') return 'y' end) return a .. b",
             "xy");
-    returns("local sub <close> = redis.subscribe('c') return all(function() return "
+    returns("local sub <close> = hear('c') return all(function() return "
             "sub:next(100) end, function() publish('c', 'x') end)",
             "x");
 }
@@ -113,7 +116,7 @@ static void a_time_limit_ends_a_wait(void **state)
 {
     (void)state;
     returns(
-        "local sub <close> = redis.subscribe('c') local none = sub:next(0) local later = "
+        "local sub <close> = hear('c') local none = sub:next(0) local later = "
         "sub:next(0.01) publish('c', 'x') return tostring(none) .. tostring(later) .. sub:next(50)",
         "nilnilx");
 }
@@ -123,13 +126,13 @@ static void what_overflows_is_told(void **state)
 {
     (void)state;
     returns(
-        "local sub <close> = redis.subscribe('c') local last <close> = redis.subscribe('last') "
+        "local sub <close> = hear('c') local last <close> = hear('last') "
         "publish('c', '0') for i = 1, 1099 do redis.call('PUBLISH', 'c', i) end "
         "publish('last', '') last:next() for i = 0, 999 do assert(sub:next() == tostring(i)) end "
         "local gap = sub:next() redis.call('PUBLISH', 'c', 'on') return tostring(gap) .. sub:next()",
         "falseon");
     returns(
-        "local sub <close> = redis.subscribe('c') local last <close> = redis.subscribe('last') "
+        "local sub <close> = hear('c') local last <close> = hear('last') "
         "local big = ('x'):rep(600000) publish('c', big) publish('c', big) publish('c', 'y') "
         "publish('last', '') last:next() local a, gap, b, none = sub:next(), sub:next(), sub:next(), "
         "sub:next(0) return #a .. tostring(gap) .. b .. tostring(none)",
@@ -140,7 +143,7 @@ static void a_lost_connection_is_told(void **state)
 {
     (void)state;
     returns(
-        "local sub <close> = redis.subscribe('c') publish('c', 'before') "
+        "local sub <close> = hear('c') publish('c', 'before') "
         "assert(sub:next() == 'before') redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub') "
         "local gap = sub:next() publish('c', 'after') return tostring(gap) .. sub:next()",
         "falseafter");
@@ -199,9 +202,8 @@ static void a_message_for_a_killed_task_is_dropped(void **state)
 
     (void)state;
     until_connected();
-    assert_true(engine_begin(&engine.outcomes[0],
-                             script("local sub <close> = redis.subscribe('c') "
-                                    "sub:next() sub:next(100)")));
+    assert_true(engine_begin(&engine.outcomes[0], script("local sub <close> = hear('c') "
+                                                         "sub:next() sub:next(100)")));
     engine_returns(script("publish('c', 'first') return 1"), "1");
     engine.hold = true;
     redis_submit(engine.env.redis, &op, (int[]){ 3 }, words);

@@ -17,7 +17,21 @@ require "omade.jobs"
 local METHODS <const> = { GET = true, HEAD = true, POST = true, PUT = true, PATCH = true,
                           DELETE = true, OPTIONS = true, ANY = true }
 
+local FIELDS <const> = {
+  who = true, params = true, query = true, headers = true, body = true, files = true, body_limit = true, etag = true,
+  public = true, limit = true, idempotent = true, summary = true, description = true, answer = true, status = true,
+  errors = true, bare = true, type = true, [1] = true, [2] = true, [3] = true,
+}
+local COMMON <const> = { who = true, limit = true, before = true, after = true }
+
 ---- Checks ------------------------------------------------------------------------
+
+--- A field that nobody reads, such as a misspelt shape, would check nothing.
+local function check_fields(name, fields, known)
+  for field in pairs(fields) do
+    if not known[field] then error(("%s: there is no field '%s'"):format(name, tostring(field)), 0) end
+  end
+end
 
 local function check_route(route, prefix)
   local name = tostring(route[1]) .. " " .. prefix .. tostring(route[2])
@@ -25,6 +39,7 @@ local function check_route(route, prefix)
   if not METHODS[route[1]] then error(name .. ": the method is not known", 0) end
   if type(route[2]) ~= "string" then error(name .. ": the path is missing", 0) end
   if type(route[3]) ~= "function" then error(name .. ": the handler is missing", 0) end
+  check_fields(name, route, FIELDS)
   return name
 end
 
@@ -35,10 +50,23 @@ end
 
 ---- The closure --------------------------------------------------------------------
 
---- The parts of a request that have a shape, in the order of checking.
+local PARTS <const> = { "params", "query", "headers", "body" }      -- in the order of checking
+
+--- The route with shapes where it has plain tables of rules.
+local function with_shapes(route)
+  local copy = {}
+  for key, value in pairs(route) do copy[key] = value end
+  for _, part in ipairs(PARTS) do
+    local fields = copy[part]
+    if type(fields) == "table" and not fields.is_shape then copy[part] = validate.shape(fields) end
+  end
+  return copy
+end
+
+--- The parts of a request that have a shape.
 local function shapes_of(route)
   local parts = {}
-  for _, part in ipairs { "params", "query", "headers", "body" } do
+  for _, part in ipairs(PARTS) do
     local shape = route[part]
     if type(shape) == "table" then parts[#parts + 1] = { part, shape } end
   end
@@ -80,6 +108,7 @@ end
 
 local function add(list, block, route)
   local name = check_route(route, block.prefix)
+  route = with_shapes(route)
   local who = route.who or block.common.who
 
   if who == nil then error(name .. ": say who may call it, as in who = \"anyone\"", 0) end
@@ -103,6 +132,7 @@ local function add_all(list, entry)
   if type(entry) == "string" then entry = require(entry) end
   if type(entry) ~= "table" then error("routes: a module did not return web.routes(...)", 0) end
   if entry.is_routes then
+    check_fields("web.group " .. entry.prefix, entry.common, COMMON)
     for _, route in ipairs(entry.routes) do add(list, entry, route) end
   else
     for _, part in ipairs(entry) do add_all(list, part) end
