@@ -19,7 +19,7 @@ local METHODS <const> = { GET = true, HEAD = true, POST = true, PUT = true, PATC
 
 local FIELDS <const> = {
   who = true, params = true, query = true, headers = true, body = true, files = true, body_limit = true, etag = true,
-  public = true, limit = true, idempotent = true, summary = true, description = true, answer = true, status = true,
+  public = true, limit = true, idempotent = true, summary = true, description = true, answer = true, status = true, reads = true,
   errors = true, bare = true, type = true, [1] = true, [2] = true, [3] = true,
 }
 local COMMON <const> = { who = true, limit = true, before = true, after = true }
@@ -56,7 +56,7 @@ local PARTS <const> = { "params", "query", "headers", "body" }      -- in the or
 local function with_shapes(route)
   local copy = {}
   for key, value in pairs(route) do copy[key] = value end
-  for _, part in ipairs(PARTS) do
+  for _, part in ipairs { "reads", table.unpack(PARTS) } do
     local fields = copy[part]
     if type(fields) == "table" and not fields.is_shape then copy[part] = validate.shape(fields) end
   end
