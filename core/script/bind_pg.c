@@ -26,10 +26,14 @@ static const char *const shape_names[] = {
 static const char *const call_names[] = { "db.row", "db.rows", "db.exec", "db.json",
                                           "db.json_row" };
 
-/* Statements that we put in front of the script's own. */
+/* Statements that we put in front of the script's own, and one behind them: COMMIT. */
 enum { PREFIX_MAX = 2, PARAMETERS_MAX = 65535 };
+enum { STATEMENTS_MAX = PG_STATEMENTS_MAX - PREFIX_MAX - 1 };
 
-static const char BEGIN[] = "BEGIN";
+/* The shape of a statement of our own: its result is not handed out. */
+#define OUR_OWN ((enum shape) - 1)
+
+static const char BEGIN[] = "BEGIN", COMMIT[] = "COMMIT";
 static const char SET_CONTEXT[] =
     "SELECT set_config('app.current_user_id', $1, true), set_config('app.user_role', $2, "
     "true), set_config('app.current_order_id', $3, true)";
@@ -40,6 +44,7 @@ struct call {
     uint32_t ticket;
     int op_count, waiting;
     bool list;                     /* db.batch, db.all: a list of results */
+    bool commits;                  /* db.commit: the last statement is COMMIT */
     struct task_identity identity; /* the values of SET_CONTEXT */
     const char *context[3];
     struct pg_op *ops;
@@ -222,7 +227,7 @@ static void push_list(lua_State *L, struct call *call)
 
     lua_newtable(L);
     for (int i = 0; i < call->statement_count; i++) {
-        if (call->shapes[i] == (enum shape) - 1) continue; /* a prefix */
+        if (call->shapes[i] == OUR_OWN) continue;
         push_result(L, call, &call->statements[i], call->shapes[i]);
         if (lua_isnil(L, -1)) {
             lua_pop(L, 1);
@@ -230,6 +235,15 @@ static void push_list(lua_State *L, struct call *call)
         }
         lua_rawseti(L, -2, ++n);
     }
+}
+
+/* The tag counts, whatever became of the results: what is committed never runs again. */
+static void note_commit(struct call *call, struct pg_transaction *tx)
+{
+    PGresult *last = last_statement(&call->ops[0])->result;
+
+    if (last != NULL && strcmp(PQcmdStatus(last), COMMIT) == 0)
+        pg_transaction_committed(tx);
 }
 
 static int call_finish(lua_State *L, int status, lua_KContext ctx)
@@ -240,8 +254,10 @@ static int call_finish(lua_State *L, int status, lua_KContext ctx)
     (void)status;
     task_resumed(L);
     tx = task_transaction(call->task);
+    if (call->commits) note_commit(call, tx);
     raise_first_failure(L, call);
-    if (tx != NULL) tx->done_once = true;
+    if (call->commits && !tx->committed)
+        return luaL_error(L, "db.commit: the transaction was rolled back");
     if (call->list) push_list(L, call);
     else
         push_result(L, call, last_statement(&call->ops[0]),
@@ -277,6 +293,8 @@ static struct task *begin(lua_State *L, const char *name)
 
     if (vm_env(task_vm(task))->pg == NULL)
         luaL_error(L, "%s needs a database: set DATABASE_URL and APP_DATABASE_URL", name);
+    if (task_transaction(task) != NULL && task_transaction(task)->committed)
+        luaL_error(L, "%s: after db.commit the transaction is over", name);
     return task;
 }
 
@@ -371,29 +389,42 @@ static int entry_count(lua_State *L)
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
     n = luaL_len(L, 1);
-    luaL_argcheck(L, n >= 1 && n <= PG_STATEMENTS_MAX - PREFIX_MAX, 1,
-                  "1 to 62 statements are expected");
+    luaL_argcheck(L, n >= 1 && n <= STATEMENTS_MAX, 1, "1 to 61 statements are expected");
     return (int)n;
 }
 
-/* db.batch{...}: one Sync, so all or nothing. */
-static int db_batch(lua_State *L)
+/* One Sync for all entries, so all or nothing; with COMMIT behind them, if it 'commits'. */
+static int call_list(lua_State *L, const char *name, bool commits)
 {
-    struct task *task = begin(L, "db.batch");
+    struct task *task = begin(L, name);
     int count = entry_count(L), prefixes = prefix_count(task), first;
-    struct call *call = call_push(L, 1, prefixes + count);
+    struct call *call = call_push(L, 1, prefixes + count + 1);
 
+    if (commits && task_transaction(task) == NULL)
+        return luaL_error(L, "db.commit belongs inside db.transaction");
     call->task = task;
     call->list = true;
+    call->commits = commits;
     first = add_prefix(call, call->statements);
-    for (int i = 0; i < first; i++) call->shapes[i] = (enum shape) - 1;
+    for (int i = 0; i < first; i++) call->shapes[i] = OUR_OWN;
     for (int i = 0; i < count; i++) read_entry(L, call, first + i, i + 1);
     call->statement_count = first + count;
+    if (commits) {
+        call->shapes[call->statement_count] = OUR_OWN;
+        call->statements[call->statement_count++].sql =
+            (struct slice){ COMMIT, sizeof COMMIT - 1 };
+    }
     call->op_count = 1;
     call->ops[0].statements = call->statements;
     call->ops[0].statement_count = call->statement_count;
-    return call_submit(L, call, "db.batch");
+    return call_submit(L, call, name);
 }
+
+/* db.batch{...} */
+static int db_batch(lua_State *L) { return call_list(L, "db.batch", false); }
+
+/* db.commit{...}: the last act of a transaction, and its end, in one round trip. */
+static int db_commit(lua_State *L) { return call_list(L, "db.commit", true); }
 
 /* db.all{...}: an operation each, side by side. */
 static int db_all(lua_State *L)
@@ -410,7 +441,7 @@ static int db_all(lua_State *L)
     for (int i = 0; i < count; i++) {
         int prefixes = add_prefix(call, call->statements + at);
 
-        for (int k = 0; k < prefixes; k++) call->shapes[at + k] = (enum shape) - 1;
+        for (int k = 0; k < prefixes; k++) call->shapes[at + k] = OUR_OWN;
         call->ops[i].timeout_ms = entry_timeout(L, i + 1);
         read_entry(L, call, at + prefixes, i + 1);
         call->ops[i].statements = call->statements + at;
@@ -493,6 +524,7 @@ int luaopen_omade_db(lua_State *L)
         { "json", db_json },
         { "json_row", db_json_row },
         { "batch", db_batch },
+        { "commit", db_commit },
         { "all", db_all },
         { "as", db_as },
         { "transaction", pg_transaction_call },

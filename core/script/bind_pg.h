@@ -18,7 +18,7 @@ struct pg_transaction {
     uint32_t ticket;
     bool open;      /* the pin is held, or waited for */
     bool begun;     /* BEGIN was sent */
-    bool done_once; /* a statement of the function was answered */
+    bool committed; /* by db.commit: nothing may follow */
     int attempt;
     struct pg_op commit; /* COMMIT, an operation of its own */
     struct pg_statement commit_statement;
@@ -26,5 +26,8 @@ struct pg_transaction {
 
 int pg_transaction_call(lua_State *L);  /* db.transaction(fn) */
 void pg_transaction_open(lua_State *L); /* makes the metatable */
+
+/* Its COMMIT came with its last statements: the connection goes back. */
+void pg_transaction_committed(struct pg_transaction *tx);
 
 #endif

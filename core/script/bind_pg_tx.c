@@ -1,5 +1,6 @@
 /* db.transaction(fn): a pinned connection, BEGIN with the first statement, COMMIT when
- * fn returns, ROLLBACK when it raises, and again from the start on 40001 and 40P01. */
+ * fn returns or with its db.commit, ROLLBACK when it raises, and again from the start on
+ * 40001 and 40P01. */
 #include <lauxlib.h>
 #include <string.h>
 
@@ -20,9 +21,16 @@ static void release(struct pg_transaction *tx)
 {
     if (task_transaction(tx->task) == tx) task_set_transaction(tx->task, NULL);
     if (tx->open) pg_unpin(&tx->pin);
-    tx->open = tx->begun = tx->done_once = false;
+    tx->open = tx->begun = false;
     PQclear(tx->commit_statement.result);
     tx->commit_statement.result = NULL;
+}
+
+void pg_transaction_committed(struct pg_transaction *tx)
+{
+    if (tx->open) pg_unpin(&tx->pin);
+    tx->open = false;
+    tx->committed = true;
 }
 
 /* First call of every continuation: a killed task gives its connection back at once. */
@@ -80,7 +88,7 @@ static bool may_retry(lua_State *L, const struct pg_transaction *tx)
     static const char *const states[] = { "40001", "40P01", "26000", "0A000" };
     bool is = false;
 
-    if (tx->attempt >= ATTEMPTS || !fail_test(L, -1)) return false;
+    if (tx->committed || tx->attempt >= ATTEMPTS || !fail_test(L, -1)) return false;
     if (raw_field(L, "sqlstate") == LUA_TSTRING)
         for (size_t i = 0; i < COUNT_OF(states); i++)
             is = is || strcmp(lua_tostring(L, -1), states[i]) == 0;
@@ -191,7 +199,7 @@ static int commit_finish(lua_State *L, int status, lua_KContext ctx)
 
 static int commit(lua_State *L, struct pg_transaction *tx)
 {
-    if (!tx->begun) {
+    if (!tx->begun || tx->committed) {
         release(tx);
         return lua_gettop(L) - 2;
     }

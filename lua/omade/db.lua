@@ -15,6 +15,9 @@
 ---Commits when fn returns, rolls back when it raises; runs it again after a
 ---serialisation failure or a deadlock.
 ---@field transaction fun(fn: fun(): ...): ...
+---The last act of fn: a batch that leaves together with COMMIT.  When it raises, nothing of
+---the transaction was done; behind it no statement may follow.
+---@field commit fun(statements: omade.statement[]): any[]
 ---Statements of fn (without fn: of the rest of the task) carry that user for row-level
 ---security.
 ---@field as fun(who: omade.identity?, fn?: fun(): ...): ...

@@ -6,15 +6,15 @@
 -- a last batch of statements of his own sends ours with them:
 --
 --   local key = idempotency.key(req)                                 -- nil: none was sent
---   return db.transaction(function()
---     local first = db.batch(idempotency.first(key, { ... }))        -- ours in front
---     local replayed = idempotency.replay(key, first)                -- takes ours away
---     if replayed then return replayed end
+--   local ok, answer = pcall(db.transaction, function()
+--     local first = idempotency.begin(key, { ... })      -- none of them runs for a taken key
 --     ...
 --     local answer, keep = idempotency.answer(key, web.created(order))
---     db.batch { ..., table.unpack(keep) }
+--     db.commit { ..., table.unpack(keep) }
 --     return answer
 --   end)
+--   if ok then return answer end
+--   return idempotency.is_taken(answer) and idempotency.replay(key) or error(answer, 0)
 
 local crypto = require "omade.crypto"
 local db     = require "omade.db"
@@ -69,43 +69,63 @@ end
 
 ---- Before the work ---------------------------------------------------------------------
 
+local KEPT <const> = [[
+  SELECT request_hash, status, convert_from(body, 'UTF8') AS body
+  FROM kept_idempotency_answer($1, $2)]]
+
 -- Takes the key for this transaction, never waits, and gives the answer that is kept.
 local CLAIM <const> = [[
   SELECT claimed, request_hash, status, convert_from(body, 'UTF8') AS body
   FROM claim_idempotency_key($1, $2)]]
 
---- The statements to begin with, and behind them the caller's own.
+-- Takes the key, or raises: then nothing behind it runs, or waits for the first request.
+local TAKE <const> = "SELECT take_idempotency_key($1, $2)"
+local TAKEN <const> = "IK001"
+
+--- Sends a transaction's first statements, and returns their results.  Raises what
+-- idempotency.is_taken knows when the key is not free.
 ---@param key omade.idempotency_key?
----@param statements? omade.statement[]
----@return omade.statement[]
-function idempotency.first(key, statements)
-  local list = {}
-  if key then list[1] = { CLAIM, key.scope, key.text, as = "row" } end
-  for _, statement in ipairs(statements or {}) do list[#list + 1] = statement end
-  return list
+---@param statements omade.statement[]
+---@return any[] results
+function idempotency.begin(key, statements)
+  if not key then return db.batch(statements) end
+  local results = db.batch { { TAKE, key.scope, key.text, as = "exec" }, table.unpack(statements) }
+  table.remove(results, 1)
+  return results
 end
 
---- Takes our result from the front of the list.  Returns the answer that was given to
--- the same request before, if any; raises 422 for another one, and 409 while it runs.
----@param key omade.idempotency_key?
----@param results any[]
----@return table? answer
-function idempotency.replay(key, results)
-  if not key then return nil end
-  local claim = table.remove(results, 1)
+--- Whether a fault says that idempotency.begin found the key taken.
+---@param fault any
+---@return boolean
+function idempotency.is_taken(fault)
+  return type(fault) == "table" and fault.sqlstate == TAKEN
+end
 
-  if not claim.claimed then
-    web.fail(409, "The first request with this Idempotency-Key is still under way",
-             { code = "IDEMPOTENCY_IN_FLIGHT", headers = { ["Retry-After"] = "1" } })
-  end
-  if not claim.request_hash then return nil end
-  if claim.request_hash ~= key.fingerprint then
+local function in_flight()
+  web.fail(409, "The first request with this Idempotency-Key is still under way",
+           { code = "IDEMPOTENCY_IN_FLIGHT", headers = { ["Retry-After"] = "1" } })
+end
+
+--- The kept answer; nil when there is none, 422 when it is another request's.
+local function answer_of(key, kept)
+  if not kept or not kept.request_hash then return nil end
+  if kept.request_hash ~= key.fingerprint then
     web.fail(422, "This Idempotency-Key was used for another request",
              { code = "IDEMPOTENCY_MISMATCH" })
   end
-  return web.raw(claim.body, JSON_TYPE, { status = claim.status,
-                                          headers = { ["Idempotency-Replayed"] = "true" } })
+  return web.raw(kept.body, JSON_TYPE, { status = kept.status,
+                                         headers = { ["Idempotency-Replayed"] = "true" } })
 end
+
+--- The answer that is kept under a key, or nil; raises 422 for another request.
+---@param key omade.idempotency_key
+---@return table? answer
+function idempotency.find(key) return answer_of(key, db.row(KEPT, key.scope, key.text)) end
+
+--- The same for a key that was found taken: 409 while there is no answer.
+---@param key omade.idempotency_key
+---@return table answer
+function idempotency.replay(key) return idempotency.find(key) or in_flight() end
 
 ---- After it -----------------------------------------------------------------------------
 
@@ -154,7 +174,9 @@ function idempotency.run(req, fn)
   if not key then return db.transaction(fn) end
 
   return db.transaction(function()
-    local before = idempotency.replay(key, db.batch(idempotency.first(key)))
+    local kept = db.row(CLAIM, key.scope, key.text)
+    local before = answer_of(key, kept)
+    if not kept.claimed then return idempotency.replay(key) end
     if before then return before end
     local answer, keep = idempotency.answer(key, fn())
     if #keep > 0 then db.batch(keep) end

@@ -72,6 +72,36 @@ return {
     check.truthy(connections() <= 4, "connections")
   end },
 
+  { "db.commit ends a transaction with its last statements", function()
+    local before = tonumber(stock())
+    check.same(data "commit", { before, 1, before + 1 })
+    check.same(data "commit_alone", { 1 })
+    check.equal(tonumber(stock()), before + 2)
+    check.matches(ask("commit_outside").status, "500")
+    check.status(ask "commit_fails", 422)
+    check.status(ask "commit_fails_caught", 500)
+    check.equal(tonumber(stock()), before + 2, "what failed left nothing")
+
+    local refused = data "commit_then"
+    check.same({ refused[1], refused[3] }, { false, false })
+    check.matches(refused[2], "after db.commit the transaction is over")
+    check.equal(tonumber(stock()), before + 3)
+    check.same(data "commit_raises", { 1, false, "commit", { usable = 1 } })
+    check.equal(tonumber(stock()), before + 4, "what is committed never runs again")
+    check.equal(data("commit_too_large")[1], false)
+    check.equal(tonumber(stock()), before + 5)
+    check.equal(data "commit_serial", 3)
+    check.equal(tonumber(stock()), before + 6)
+
+    client.sql "CREATE TABLE deferred_of (id int PRIMARY KEY)"
+    client.sql "CREATE TABLE deferred (id int REFERENCES deferred_of DEFERRABLE INITIALLY DEFERRED); GRANT ALL ON deferred TO app_user"
+    check.status(ask "commit_deferred", 409)
+    check.equal(client.sql "SELECT count(*) FROM deferred", "0", "refused by COMMIT itself")
+    client.sql "DROP TABLE deferred, deferred_of"
+    for _ = 1, 8 do data "transaction" end      -- every connection is whole
+    check.equal(open_transactions(), "0")
+  end },
+
   { "a transaction that lost against another runs again", function()
     local function stocks()
       return tonumber(client.sql [[SELECT sum(stock) FROM products

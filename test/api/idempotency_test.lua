@@ -147,6 +147,7 @@ return {
       local first = check.status(post("/batched", {}, key), 201)
       check.equal(first.body, '{"success":true,"data":{"n":7}}')
       check.equal(post("/batched", {}, key).headers["idempotency-replayed"], "true")
+      check.status(post("/batched", { n = 1 }, key), 422, "IDEMPOTENCY_MISMATCH")
     end), 1)
     check.equal(client.post("/batched", { json = "{}" }).body, '{"success":true,"data":{"n":7}}')
   end },

@@ -2,7 +2,8 @@
 --
 -- First batch: the idempotency key, and under locks all that decides - products, points,
 -- promotion, slot.  Then the prices, in Lua and C.  Last batch: order, lines, cakes, stock,
--- promotion, points, history, outbox and the answer for the key.  In between nothing waits.
+-- promotion, points, history, outbox and the answer for the key, and COMMIT with it: two
+-- round trips.  In between nothing waits.
 
 local auth        = require "omade.auth"
 local cache       = require "omade.cache"
@@ -215,7 +216,7 @@ local function write(req, purchase, priced, number, key)
                                                            "Order placed successfully"))
   local writes = writes_of(purchase, priced, order, items)
   for _, statement in ipairs(keep) do writes[#writes + 1] = statement end
-  db.batch(writes)
+  db.commit(writes)
   return answer
 end
 
@@ -225,10 +226,7 @@ end
 local function place(req, purchase, key)
   local statements = quote.statements(purchase, "lock")
   statements[#statements + 1] = { NUMBER, as = "row" }
-  local results = db.batch(idempotency.first(key, statements))
-  local before = idempotency.replay(key, results)
-  if before then return before, nil, true end
-
+  local results = idempotency.begin(key, statements)
   local number = table.remove(results).order_number
   local priced = quote.price(purchase, results)
   if #priced.changed > 0 then return nil, priced.changed end
@@ -278,30 +276,27 @@ function checkout.quote(req)
   return priced, purchase
 end
 
---- A cart that is empty by now may have been ordered with this very key.
-local function replayed(req, key)
-  return as_buyer(req, nil, function()
-    return db.transaction(function()
-      return idempotency.replay(key, db.batch(idempotency.first(key)))
-    end)
-  end)
-end
-
 --- Places the order that a request asks for.
 ---@param req omade.request
 ---@return any answer
 function checkout.place(req)
   local key = idempotency.key(req)
   local found, purchase = pcall(purchase_of, req)
-  if not found then return key and replayed(req, key) or error(purchase, 0) end
+  if not found then
+    -- A cart that is empty by now may have been ordered with this very key.
+    return key and as_buyer(req, nil, function() return idempotency.find(key) end) or error(purchase, 0)
+  end
   purchase.order_id = uuid.v4()
 
-  local ok, answer, changed, before = pcall(as_buyer, req, purchase.order_id, function()
+  local ok, answer, changed = pcall(as_buyer, req, purchase.order_id, function()
     return db.transaction(function() return place(req, purchase, key) end)
   end)
+  if not ok and idempotency.is_taken(answer) then
+    return as_buyer(req, nil, function() return idempotency.replay(key) end)
+  end
   if not ok then refuse_second(purchase, answer) end
   if changed then price_changed(purchase, changed) end
-  if not before then tidy_up(purchase) end
+  tidy_up(purchase)
   return answer
 end
 

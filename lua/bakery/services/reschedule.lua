@@ -42,6 +42,16 @@ local function check_kind(order, body)
   web.fail(400, message, { code = "VALIDATION_ERROR", fields = { [field] = message } })
 end
 
+local LOCK_SLOT <const> = "SELECT FROM lock_slot($1)"
+
+--- Both slots, always in the same order: two orders that change places must not wait for
+-- each other.
+local function lock_slots(one, other)
+  if not one or not other then return end
+  if other < one then one, other = other, one end
+  db.batch { { LOCK_SLOT, one, as = "exec" }, { LOCK_SLOT, other, as = "exec" } }
+end
+
 --- Sets the date; staff until it leaves the kitchen, its buyer while it is pending.
 ---@param id string
 ---@param body {delivery_schedule_id?: string, pickup_at?: string}
@@ -53,6 +63,7 @@ function reschedule.run(id, body, options)
     check_state(order, options.staff)
     if body.delivery_schedule_id and body.delivery_schedule_id == order.delivery_schedule_id then return end
 
+    lock_slots(order.delivery_schedule_id, body.delivery_schedule_id)
     local notice = quote.notice_in(body, order.fulfilment)
     if not options.staff then check_cakes(order, notice) end
     if body.pickup_at then db.exec(SET_PICKUP, id, body.pickup_at)

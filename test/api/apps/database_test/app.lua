@@ -10,6 +10,8 @@ local CAKE <const> = "10000000-0000-0000-0000-000000000001"
 
 local OTHER <const> = "10000000-0000-0000-0000-000000000002"
 
+local BAKE_ONE <const> = { "UPDATE products SET stock = stock + 1 WHERE id = $1", CAKE, as = "exec" }
+
 --- Two that take the same rows in another order wait for each other.
 local function cross(first, second)
   return db.transaction(function()
@@ -66,6 +68,48 @@ local ask = {
     db.exec("UPDATE products SET stock = stock + 1 WHERE id = $1", CAKE)
     db.row "SELECT pg_sleep(0.005)"
   end) end,
+  commit = function() return db.transaction(function()
+    local before = db.row("SELECT stock FROM products WHERE id = $1 FOR UPDATE", CAKE)
+    local after = db.commit { { "UPDATE products SET stock = stock + 1 WHERE id = $1", CAKE, as = "exec" },
+                              { "SELECT stock FROM products WHERE id = $1", CAKE, as = "row" } }
+    return { before.stock, after[1], after[2].stock }
+  end) end,
+  commit_alone = function() return db.transaction(function() return db.commit { BAKE_ONE } end) end,
+  commit_outside = function() db.commit { BAKE_ONE } end,
+  commit_fails = function() db.transaction(function()
+    db.exec(table.unpack(BAKE_ONE))
+    db.commit { BAKE_ONE, { "INSERT INTO products (name, price) VALUES ('x', -1)" } }
+  end) end,
+  commit_fails_caught = function() db.transaction(function()
+    pcall(db.commit, { BAKE_ONE, { "SELECT 1/0" } })
+  end) end,
+  commit_then = function() return db.transaction(function()
+    db.commit { BAKE_ONE }
+    local refused, why = pcall(db.exec, table.unpack(BAKE_ONE))
+    return { refused, why, pcall(db.commit, { BAKE_ONE }) }
+  end) end,
+  commit_raises = function()
+    local attempts = 0
+    local ok, fault = pcall(db.transaction, function()
+      attempts = attempts + 1
+      db.commit { BAKE_ONE }
+      error { sqlstate = "40001", after = "commit" }
+    end)
+    return { attempts, ok, fault.after, db.row "SELECT 1 AS usable" }
+  end,
+  commit_too_large = function()
+    return { pcall(db.transaction, function() db.commit { BAKE_ONE, { "SELECT * FROM generate_series(1, 150000)" } } end) }
+  end,
+  commit_serial = function()
+    local attempts = 0
+    db.transaction(function()
+      attempts = attempts + 1
+      db.commit { BAKE_ONE, { attempts > 2 and "SELECT 1"
+        or "DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '40001'; END $$" } }
+    end)
+    return attempts
+  end,
+  commit_deferred = function() db.transaction(function() db.commit { { "INSERT INTO deferred (id) VALUES (1)" } } end) end,
   raises = function() db.transaction(function()
     db.exec("UPDATE products SET stock = stock + 1000 WHERE id = $1", CAKE)
     error "no"

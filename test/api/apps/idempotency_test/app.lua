@@ -32,14 +32,14 @@ end
 --- The same with batches of its own.
 local function batched(req)
   local key = idempotency.key(req)
-  return db.transaction(function()
-    local first = db.batch(idempotency.first(key, { { "SELECT 7 AS n", as = "row" } }))
-    local before = idempotency.replay(key, first)
-    if before then return before end
+  local ok, answer = pcall(db.transaction, function()
+    local first = idempotency.begin(key, { { "SELECT 7 AS n, pg_advisory_xact_lock(77)::text AS lock", as = "row" } })
     local answer, keep = idempotency.answer(key, web.created { n = first[1].n })
-    db.batch { { "INSERT INTO test_effects (n) VALUES (7)", as = "exec" }, table.unpack(keep) }
+    db.commit { { "INSERT INTO test_effects (n) VALUES (7)", as = "exec" }, table.unpack(keep) }
     return answer
   end)
+  if ok then return answer end
+  return idempotency.is_taken(answer) and idempotency.replay(key) or error(answer, 0)
 end
 
 return { routes = { web.group("", { who = "optional" }, {
