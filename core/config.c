@@ -7,10 +7,19 @@
 
 #include "base/list.h"
 #include "base/mem.h"
+#include "http/proxy.h"
 
 /* ---- the list --------------------------------------------------------------------- */
 
-enum kind { KIND_TEXT, KIND_NUMBER, KIND_FLAG, KIND_CHOICE, KIND_SECRET, KIND_DATABASE };
+enum kind {
+    KIND_TEXT,
+    KIND_NUMBER,
+    KIND_FLAG,
+    KIND_CHOICE,
+    KIND_SECRET,
+    KIND_DATABASE,
+    KIND_PROXIES
+};
 
 struct setting {
     enum kind kind;
@@ -38,10 +47,12 @@ struct setting {
     CONFIG_PLAIN(KIND_SECRET, field, name, NULL, meaning, NULL)
 #define CONFIG_DATABASE(field, name, meaning)                                            \
     CONFIG_PLAIN(KIND_DATABASE, field, name, NULL, meaning, NULL)
+#define CONFIG_PROXIES(field, name, meaning)                                             \
+    CONFIG_PLAIN(KIND_PROXIES, field, name, "", meaning, NULL)
 
 static const struct setting settings[] = { CONFIG_SETTINGS(
     CONFIG_TEXT, CONFIG_NUMBER, CONFIG_FLAG, CONFIG_CHOICE, CONFIG_SECRET,
-    CONFIG_DATABASE) };
+    CONFIG_DATABASE, CONFIG_PROXIES) };
 
 static void *place(struct config *config, const struct setting *s)
 {
@@ -93,6 +104,20 @@ static bool is_database(const char *text)
            (strchr(text, '=') != NULL && strstr(text, "://") == NULL);
 }
 
+static bool is_proxies(const char *text, const char *name, struct buf *fault)
+{
+    struct proxies proxies;
+    struct slice wrong;
+
+    if (proxies_read(&proxies, slice_of(text), &wrong)) return true;
+    if (wrong.p == NULL)
+        buf_addf(fault, "%s has more than %d entries", name, PROXIES_MAX);
+    else
+        buf_addf(fault, "%s: '%.*s' is neither an address nor a range like 10.0.0.0/8",
+                 name, (int)wrong.n, wrong.p);
+    return false;
+}
+
 static bool set(struct config *config, const struct setting *s, const char *text,
                 struct buf *fault)
 {
@@ -112,6 +137,7 @@ static bool set(struct config *config, const struct setting *s, const char *text
         buf_addf(fault, "%s must be a URL: postgres://user:password@host/database",
                  s->name);
         return false;
+    case KIND_PROXIES: *(const char **)at = text; return is_proxies(text, s->name, fault);
     case KIND_NUMBER:
         if (read_number(s, text, at)) return true;
         buf_addf(fault, "%s is '%s', but must be a whole number from %lld to %lld%s%s",
@@ -282,6 +308,7 @@ static void print_value(const struct config *config, const struct setting *s,
         break;
     case KIND_TEXT:
     case KIND_CHOICE:
+    case KIND_PROXIES:
         text = *(const char *const *)at;
         buf_add_text(out, *text == '\0' ? "-" : text);
         break;

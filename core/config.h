@@ -19,9 +19,10 @@
  * FLAG(field, NAME, default, meaning)                        on | off
  * CHOICE(field, NAME, default, choices, meaning)             one of "this|that"
  * SECRET(field, NAME, meaning)                               a TEXT never printed
- * DATABASE(field, NAME, meaning)                             a SECRET that libpq takes */
+ * DATABASE(field, NAME, meaning)                             a SECRET that libpq takes
+ * PROXIES(field, NAME, meaning)                              as http/proxy.h reads them */
 /* clang-format off */
-#define CONFIG_SETTINGS(TEXT, NUMBER, FLAG, CHOICE, SECRET, DATABASE)                         \
+#define CONFIG_SETTINGS(TEXT, NUMBER, FLAG, CHOICE, SECRET, DATABASE, PROXIES)                \
     NUMBER(port, "PORT", 3000, 0, 65535, "", "port to serve on; 0 picks a free one")          \
     TEXT(host, "HOST", "", "address to serve on; 127.0.0.1 in dev, 0.0.0.0 in serve")         \
     NUMBER(workers, "WORKERS", 0, 0, 256, "", "processes; 0: one in dev, the cores in serve") \
@@ -68,6 +69,9 @@
     TEXT(shop_timezone, "SHOP_TIMEZONE", "UTC", "the shop's time zone")                       \
     TEXT(rate_limits, "RATE_LIMITS", "", "on, off or a JSON file; off in dev, on in serve")        \
     SECRET(metrics_token, "METRICS_TOKEN", "who sends it may read /metrics; unset: nobody")      \
+    NUMBER(metrics_port, "METRICS_PORT", -1, -1, 65535, "", "/metrics without a token; 0: a free one, -1: none") \
+    TEXT(metrics_host, "METRICS_HOST", "127.0.0.1", "address of METRICS_PORT")                   \
+    PROXIES(trusted_proxies, "TRUSTED_PROXIES", "addresses and CIDR ranges of proxies, comma-separated") \
     FLAG(watch, "WATCH", false, "reload when a script changes; on in dev")
 /* clang-format on */
 
@@ -76,7 +80,7 @@ struct config {
 #define CONFIG_NUMBER(field, ...) int64_t field;
 #define CONFIG_FLAG(field, ...) bool field;
     CONFIG_SETTINGS(CONFIG_TEXT, CONFIG_NUMBER, CONFIG_FLAG, CONFIG_TEXT, CONFIG_TEXT,
-                    CONFIG_TEXT)
+                    CONFIG_TEXT, CONFIG_TEXT)
 #undef CONFIG_TEXT
 #undef CONFIG_NUMBER
 #undef CONFIG_FLAG

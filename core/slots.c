@@ -28,7 +28,8 @@ enum {
 
 /* ---- sockets ------------------------------------------------------------------------ */
 
-static struct addrinfo *resolve(const struct config *config, int port, struct buf *fault)
+static struct addrinfo *resolve(const char *setting, const char *host, int port,
+                                struct buf *fault)
 {
     struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE },
                     *found = NULL;
@@ -36,9 +37,9 @@ static struct addrinfo *resolve(const struct config *config, int port, struct bu
     int error;
 
     snprintf(service, sizeof service, "%d", port);
-    error = getaddrinfo(config->host, service, &hints, &found);
+    error = getaddrinfo(host, service, &hints, &found);
     if (error == 0) return found;
-    buf_addf(fault, "HOST '%s': %s", config->host, gai_strerror(error));
+    buf_addf(fault, "%s '%s': %s", setting, host, gai_strerror(error));
     return NULL;
 }
 
@@ -93,7 +94,7 @@ static bool port_is_free(const struct addrinfo *at)
 static bool open_slot(struct slots *s, int i, const struct config *config,
                       struct buf *fault)
 {
-    struct addrinfo *at = resolve(config, s->port, fault);
+    struct addrinfo *at = resolve("HOST", config->host, s->port, fault);
     bool ok;
 
     if (at == NULL) return false;
@@ -104,6 +105,27 @@ static bool open_slot(struct slots *s, int i, const struct config *config,
     else s->port = port_of(s->slot[i].listen_fd);
     freeaddrinfo(at);
     return ok;
+}
+
+/* One socket for all workers. */
+static bool open_metrics(struct slots *s, const struct config *config, struct buf *fault)
+{
+    int port = (int)config->metrics_port;
+    struct addrinfo *at;
+
+    s->metrics_fd = -1;
+    if (port < 0) return true;
+    at = resolve("METRICS_HOST", config->metrics_host, port, fault);
+    if (at == NULL) return false;
+    s->metrics_fd = bound_socket(at, false);
+    freeaddrinfo(at);
+    if (s->metrics_fd >= 0 && listen(s->metrics_fd, BACKLOG) == 0) {
+        s->metrics_port = port_of(s->metrics_fd);
+        return true;
+    }
+    buf_addf(fault, "METRICS_PORT: cannot listen on %s, port %d: %s",
+             config->metrics_host, port, strerror(errno));
+    return false;
 }
 
 /* Under systemd socket activation there is one socket for all. */
@@ -142,11 +164,13 @@ bool slots_open(struct slots *s, const struct config *config, int count,
         else if (!open_slot(s, i, config, fault)) return false;
     }
     if (activated()) s->port = port_of(SYSTEMD_FIRST_FD);
-    return true;
+    return open_metrics(s, config, fault);
 }
 
 void slots_unlisten(struct slots *s)
 {
+    if (s->metrics_fd >= 0) close(s->metrics_fd);
+    s->metrics_fd = -1;
     for (int i = 0; i < s->count; i++) {
         int fd = s->slot[i].listen_fd;
 
@@ -186,6 +210,7 @@ static void run_child(struct slots *s, int i, int control, const struct slot_sta
         .slot = (uint32_t)i,
         .control = control,
         .listen_fd = s->slot[i].listen_fd,
+        .metrics_fd = s->metrics_fd,
         .snapshot_fd = start->snapshot_fd,
         .generation = start->generation,
         .heartbeat = s->slot[i].heartbeat,

@@ -33,6 +33,7 @@ struct slots {
     struct slot slot[SLOTS_MAX];
     int count;
     int port;
+    int metrics_fd, metrics_port; /* of METRICS_PORT; -1: there is none */
     struct heartbeat *heartbeats; /* shared memory */
     struct metrics *metrics;      /* likewise, one a slot */
 };

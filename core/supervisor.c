@@ -175,6 +175,9 @@ static void announce(struct supervisor *s)
     s->announced = true;
     log_info("serving", log_text("host", s->config->host), log_int("port", s->slots.port),
              log_int("workers", s->slots.count), log_text("app", s->config->app));
+    if (s->slots.metrics_fd >= 0)
+        log_info("figures at /metrics", log_text("host", s->config->metrics_host),
+                 log_int("port", s->slots.metrics_port));
 }
 
 static void on_control(struct supervisor *s, struct slot *slot)

@@ -14,6 +14,7 @@
 #include "base/metrics.h"
 #include "cache/redis.h"
 #include "db/pg_pool.h"
+#include "figures.h"
 #include "http/server.h"
 #include "runtime.h"
 #include "script/bind_tasks.h"
@@ -35,6 +36,8 @@ struct worker {
     struct runtime rt;
     const struct worker_plan *plan;
     struct server *server;
+    struct figures *figures; /* NULL without METRICS_PORT */
+    struct proxies proxies;  /* of TRUSTED_PROXIES */
     uv_poll_t control;
     uv_timer_t beat, ending;
     uv_signal_t terminate;
@@ -250,6 +253,9 @@ static void unlisten(struct worker *w)
 {
     for (uint32_t i = 0; i < SLOTS_MAX; i++) stop_helping(w, i);
     close(w->plan->listen_fd);
+    if (w->figures == NULL) return;
+    figures_drain(w->figures);
+    close(w->plan->metrics_fd);
 }
 
 static void drain(struct worker *w, int64_t limit_ms)
@@ -389,7 +395,8 @@ static int64_t most_clients(int64_t wanted)
     return room;
 }
 
-static struct server_settings server_settings_of(const struct config *c)
+static struct server_settings server_settings_of(const struct config *c,
+                                                 const struct proxies *proxies)
 {
     return (struct server_settings){
         .head_timeout = c->head_timeout,
@@ -405,6 +412,7 @@ static struct server_settings server_settings_of(const struct config *c)
         .read_buffer = 65536,
 #endif
         .upload_dir = c->upload_dir,
+        .proxies = proxies,
     };
 }
 
@@ -420,13 +428,28 @@ static bool start_handles(struct worker *w)
            uv_poll_start(&w->control, UV_READABLE, on_control) == 0;
 }
 
+static bool start_figures(struct worker *w, const struct server_settings *settings)
+{
+    const struct worker_plan *plan = w->plan;
+
+    if (plan->metrics_fd < 0) return true;
+    w->figures = figures_new(&w->rt.loop, settings, plan->metrics_fd, plan->metrics,
+                             plan->slot_count);
+    return w->figures != NULL;
+}
+
 /* What did not come to pass is undone by stop(). */
 static bool start(struct worker *w, struct buf *fault)
 {
     const struct worker_plan *plan = w->plan;
-    struct server_settings settings = server_settings_of(plan->config);
+    struct server_settings settings = server_settings_of(plan->config, &w->proxies);
     struct server_app app;
+    struct slice wrong;
 
+    if (!proxies_read(&w->proxies, slice_of(plan->config->trusted_proxies), &wrong)) {
+        buf_add_text(fault, "TRUSTED_PROXIES is wrong");
+        return false;
+    }
     if (!runtime_start(&w->rt, plan->config, RUNTIME_SERVER, fault)) return false;
     w->rt.env.all_metrics = plan->metrics;
     w->rt.env.workers = plan->slot_count;
@@ -444,7 +467,8 @@ static bool start(struct worker *w, struct buf *fault)
         buf_add_text(fault, "cannot wait for events");
         return false;
     }
-    if (server_listen(w->server, plan->listen_fd) == 0) return true;
+    if (server_listen(w->server, plan->listen_fd) == 0 && start_figures(w, &settings))
+        return true;
     buf_add_text(fault, "cannot accept on the socket");
     return false;
 }
@@ -463,6 +487,7 @@ static void stop(struct worker *w)
     for (uint32_t slot = 0; slot < SLOTS_MAX; slot++) stop_helping(w, slot);
     if (w->rt.env.current != NULL) kill_in_all(w, ALL_TASKS);
     while (w->rt.env.ready.count > 0) task_run_ready(&w->rt.env);
+    figures_free(w->figures, &w->rt.loop);
     if (w->server != NULL) {
         server_close(w->server, on_server_closed, w);
         while (!w->server_closed) uv_run(&w->rt.loop, UV_RUN_ONCE);

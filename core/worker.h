@@ -11,6 +11,7 @@ struct worker_plan {
     uint32_t slot;
     int control;     /* to the supervisor */
     int listen_fd;   /* its own slot's socket */
+    int metrics_fd;  /* of METRICS_PORT, shared by all; -1: none */
     int snapshot_fd; /* the last good scripts */
     uint64_t generation;
     struct heartbeat *heartbeat;

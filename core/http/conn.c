@@ -246,6 +246,7 @@ static void on_head(struct conn *c)
     struct body_plan plan = { BODY_WHOLE, s->settings.body_limit };
 
     call->head_done = true;
+    if (s->settings.proxies != NULL) proxies_apply(s->settings.proxies, &call->request);
     if (s->app.on_head != NULL) s->app.on_head(s->app.ctx, &call->request, &plan);
     call->mode = plan.mode;
     p->body_limit = plan.limit;

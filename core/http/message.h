@@ -60,6 +60,7 @@ struct request {
     char id[40];   /* X-Request-Id of the answer; never the client's */
     char peer[48]; /* the client's address as text */
     uint16_t peer_port;
+    bool https;       /* so a trusted proxy says; see http/proxy.h */
     int64_t began_ns; /* clock_ns() when its first byte was there */
 
     struct arena arena;

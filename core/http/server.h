@@ -16,6 +16,7 @@
 #include <uv.h>
 
 #include "http/message.h"
+#include "http/proxy.h"
 
 struct server;
 
@@ -76,9 +77,10 @@ struct server_settings {
     int64_t body_limit;    /* the default of body_plan.limit */
     int64_t write_buffer;  /* an answer above it makes the writer wait */
     int64_t max_connections;
-    int64_t read_buffer;     /* 64 KiB; 16 in the hostile build */
-    const char *upload_dir;  /* where BODY_FILE makes its temporary files */
-    const char *server_name; /* NULL: no Server header */
+    int64_t read_buffer;           /* 64 KiB; 16 in the hostile build */
+    const char *upload_dir;        /* where BODY_FILE makes its temporary files */
+    const char *server_name;       /* NULL: no Server header */
+    const struct proxies *proxies; /* whose word counts; NULL: nobody's.  Outlives it */
 };
 
 /* ---- life ------------------------------------------------------------------ */

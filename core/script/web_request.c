@@ -313,6 +313,10 @@ static void make_ip(lua_State *L, struct exchange *x)
 {
     lua_pushstring(L, x->request->peer);
 }
+static void make_scheme(lua_State *L, struct exchange *x)
+{
+    lua_pushstring(L, x->request->https ? "https" : "http");
+}
 static void make_route(lua_State *L, struct exchange *x)
 {
     lua_pushstring(L, x->route->name);
@@ -335,14 +339,23 @@ static const struct {
     void (*make)(lua_State *L, struct exchange *x);
     bool keep; /* it stays what it is */
 } makers[] = {
-    { "params", make_params, true },   { "query", make_query, true },
-    { "body", make_body, true },       { "headers", make_headers, true },
-    { "method", make_method, true },   { "path", make_path, true },
-    { "raw", make_raw, true },         { "id", make_id, true },
-    { "ip", make_ip, true },           { "cookies", make_cookies, true },
-    { "target", make_target, true },   { "host", make_host, true },
-    { "route", make_route, true },     { "size", make_size, true },
-    { "version", make_version, true }, { "cancelled", make_cancelled, false },
+    { "params", make_params, true },
+    { "query", make_query, true },
+    { "body", make_body, true },
+    { "headers", make_headers, true },
+    { "method", make_method, true },
+    { "path", make_path, true },
+    { "raw", make_raw, true },
+    { "id", make_id, true },
+    { "ip", make_ip, true },
+    { "cookies", make_cookies, true },
+    { "scheme", make_scheme, true },
+    { "target", make_target, true },
+    { "host", make_host, true },
+    { "route", make_route, true },
+    { "size", make_size, true },
+    { "version", make_version, true },
+    { "cancelled", make_cancelled, false },
 };
 
 /* req:header("X-Session-Id"): one value, without a table of all. */

@@ -163,8 +163,8 @@ end
 local function check_origin(req)
   if req:header("Authorization") or req.method == "GET" or req.method == "HEAD" then return end
   local origin = req:header("Origin")
-  local host = origin and origin:match("^https?://([^/]+)$")
-  if host ~= req.host then
+  local scheme, host = (origin or ""):match("^(https?)://([^/]+)$")
+  if host ~= req.host or req.scheme == "https" and scheme ~= "https" then
     web.fail(403, "This must be sent from the shop's own pages", { code = "FORBIDDEN" })
   end
   local type = (req:header("Content-Type") or "application/json"):lower()

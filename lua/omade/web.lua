@@ -67,7 +67,8 @@ local web = {}
 ---@field raw string the body's bytes
 ---@field files? table<string, omade.file> of a multipart body, on routes with `files`
 ---@field id string X-Request-Id of the answer
----@field ip string the client's address
+---@field ip string the client's address; what a proxy of TRUSTED_PROXIES says counts
+---@field scheme "https"|"http" "https" when such a proxy says so
 ---@field host string
 ---@field user? omade.user who asks; not on routes for `anyone`: see auth.user
 ---@field cancelled boolean the client is gone

@@ -1,6 +1,7 @@
--- /metrics: figures of all workers, for who has the token.
+-- /metrics: figures of all workers, for who has the token, or on a port of their own.
 -- serve: --workers 2
 -- env: METRICS_TOKEN=a-token-for-tests
+-- env: METRICS_PORT=0
 
 local check  = require "check"
 local client = require "client"
@@ -25,7 +26,48 @@ local function answers(values, route, class)
   return values['omade_http_answers_total{route="' .. route .. '",class="' .. class .. '"}'] or 0
 end
 
+--- A request to METRICS_PORT.
+local function on_private(method, path, options)
+  local file = assert(io.open(os.getenv "TEST_SERVER_LOG"))
+  local host, port = file:read("a"):match "figures at /metrics host=(%S+) port=(%d+)"
+  file:close()
+  check.equal(host, "127.0.0.1")
+  local public = client.port
+  client.port = tonumber(port)
+  options = options or {}
+  options.undescribed = true
+  local ok, answer = pcall(client.request, method, path, options)
+  client.port = public
+  if not ok then error(answer, 0) end
+  return answer
+end
+
 return {
+  { "on the private port: without a token, and nothing else", function()
+    local answer = check.status(on_private("GET", "/metrics"), 200)
+    check.matches(answer.headers["content-type"], "^text/plain; version=0.0.4")
+    check.matches(answer.body, "omade_http_answers_total")
+    local _, text = read()
+    local function names(body)
+      local list = {}
+      for name in body:gmatch "# TYPE (%S+)" do list[#list + 1] = name end
+      return table.concat(list, " ")
+    end
+    check.equal(names(answer.body), names(text))
+    check.equal(check.status(on_private("HEAD", "/metrics"), 200).body, "")
+    check.status(on_private("GET", "/api/v1/products"), 404)
+    check.status(on_private("POST", "/metrics"), 404)
+    check.status(on_private("POST", "/metrics", { body = "x" }), 413)
+    check.status(on_private("GET", "/"), 404)
+  end },
+
+  { "a private port that is taken stops the start", function()
+    local out, ok = client.shell('METRICS_PORT=' .. client.port .. ' "$(readlink -f /proc/$TEST_SERVER_PID/exe)" '
+                                 .. 'serve "$TEST_APP" --host 127.0.0.1 --port 0')
+    check.truthy(not ok, "serve")
+    check.matches(out, "METRICS_PORT: cannot listen on 127.0.0.1, port " .. client.port)
+  end },
+
   { "only with the token", function()
     check.status(client.get "/metrics", 401)
     check.status(client.get("/metrics", { token = "another" }), 401)
@@ -88,6 +130,7 @@ return {
     client.eventually(20, "two workers again", function()
       return select(2, client.shell("pgrep -P $TEST_SERVER_PID"):gsub("%d+", "")) == 2
     end)
+    check.status(on_private("GET", "/metrics"), 200)
     local after = read()
     check.truthy(after.omade_http_answer_seconds_count >= before.omade_http_answer_seconds_count, "no step back")
   end },

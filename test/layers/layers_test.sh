@@ -71,7 +71,7 @@ symbols() { # LIBRARY PATTERN
 libc='mem[a-z]+|str[a-z]+|__assert_fail|__ctype_b_loc|__ctype_tolower_loc|__stack_chk_fail|__isoc99_sscanf'
 base='buf_[a-z_]+|arena_[a-z_]+|mem_[a-z_]+|utf8_[a-z_]+|json_[a-z_]+'
 symbols commerce 'memcpy|memset|memmove|__assert_fail|_GLOBAL_OFFSET_TABLE_'
-symbols http_pure "$libc|$base|llhttp_[a-z_]+|snprintf|_GLOBAL_OFFSET_TABLE_"
+symbols http_pure "$libc|$base|llhttp_[a-z_]+|snprintf|inet_pton|inet_ntop|_GLOBAL_OFFSET_TABLE_"
 
 echo "$passed passed, $failed failed"
 [[ $failed == 0 ]]
