@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "runtime.h"
 #include "script/bind_files.h"
+#include "script/bind_machine.h"
 #include "script/bind_session.h"
 #include "script/fail.h"
 #include "script/require.h"
@@ -123,6 +124,7 @@ static bool load(struct runtime *rt, const struct config *config, struct buf *fa
         return false;
     }
     files_open(rt->env.current->L);
+    machine_open(rt->env.current->L);
     session_open(rt->env.current->L);
     return true;
 }

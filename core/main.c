@@ -321,6 +321,22 @@ static int run_database(const struct verb *verb, struct config *config, int argc
     return run_lua(verb, config, RUNTIME_OWNER, argc, argv);
 }
 
+/* Commands that talk to the database on sessions of their own, as the owner. */
+static int run_db(const struct verb *verb, struct config *config, int argc, char *argv[])
+{
+    set_app(config, NULL);
+    return run_lua(verb, config, RUNTIME_PLAIN, argc, argv);
+}
+
+/* With the server's code and rights: what it warms is what a route would keep. */
+static int run_cache(const struct verb *verb, struct config *config, int argc,
+                     char *argv[])
+{
+    check_redis(config);
+    set_app(config, NULL);
+    return run_lua(verb, config, RUNTIME_SERVER, argc, argv);
+}
+
 static int run_routes(const struct verb *verb, struct config *config, int argc,
                       char *argv[])
 {
@@ -344,6 +360,9 @@ static const struct verb verbs[] = {
     { "user", run_database,
       "user add --role ROLE --email E [--name N] [--password-stdin]",
       "make an account, such as the first admin's" },
+    { "db", run_db, "db size|rows|indexes|slow|bloat|locks|activity|maintain|doctor|conf",
+      "look after the database; `omade db` lists what there is" },
+    { "cache", run_cache, "cache stats|warm|flush", "look after the cache in Redis" },
     { "routes", run_routes, "routes [APP]", "list the routes and who may call them" },
     { "config", run_config, "config", "list all settings with their values" },
     { "help", run_help, "help", "list all commands" },

@@ -1,7 +1,9 @@
 #include "script/bind_session.h"
 
+#include <errno.h>
 #include <lauxlib.h>
 #include <limits.h>
+#include <poll.h>
 #include <string.h>
 
 #include "db/pg_session.h"
@@ -150,6 +152,51 @@ static int session_copied(lua_State *L)
     return ok ? 0 : fail_copy(L, connection);
 }
 
+/* s:send(sql): begins one statement; true, or nil and a message */
+static int session_send(lua_State *L)
+{
+    PGconn *connection = check(L);
+
+    if (PQsendQuery(connection, luaL_checkstring(L, 2)) == 0) {
+        const char *message = PQerrorMessage(connection);
+
+        lua_pushnil(L);
+        lua_pushlstring(L, message, strcspn(message, "\n"));
+        return 2;
+    }
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* s:ready(milliseconds): waits at most so long; is the answer there? */
+static int session_ready(lua_State *L)
+{
+    PGconn *connection = check(L);
+    struct pollfd socket = { .fd = PQsocket(connection), .events = POLLIN };
+
+    if (PQisBusy(connection)) {
+        int count = poll(&socket, 1, (int)luaL_checkinteger(L, 2));
+
+        if (count < 0 && errno != EINTR) return luaL_error(L, "%s", strerror(errno));
+        if (count > 0 && PQconsumeInput(connection) == 0) {
+            lua_pushboolean(L, 1); /* what is wrong, s:result() tells */
+            return 1;
+        }
+    }
+    lua_pushboolean(L, !PQisBusy(connection));
+    return 1;
+}
+
+/* s:result(): waits for the answer of s:send(); rows, or nil and a message */
+static int session_result(lua_State *L)
+{
+    PGconn *connection = check(L);
+    PGresult *first = PQgetResult(connection), *more;
+
+    while ((more = PQgetResult(connection)) != NULL) PQclear(more);
+    return finish(L, first);
+}
+
 static int open_module(lua_State *L)
 {
     static const luaL_Reg methods[] = {
@@ -158,6 +205,9 @@ static int open_module(lua_State *L)
         { "copied", session_copied },
         { "run", session_run },
         { "query", session_query },
+        { "send", session_send },
+        { "ready", session_ready },
+        { "result", session_result },
         { "close", session_close },
         { NULL, NULL },
     };

@@ -1,0 +1,48 @@
+--- What `omade db doctor` looks at in the shop's own data.  A check gets rows(sql, ...) as
+-- the owner and hint(format, ...), for what somebody should see to.
+
+local uploads = require "omade.uploads"
+
+local checks = {}
+
+local ENDING <const> = [[
+  SELECT code, to_char(valid_to, 'YYYY-MM-DD HH24:MI') AS ends FROM promo_codes
+  WHERE valid_to BETWEEN now() AND now() + interval '7 days' ORDER BY valid_to, code]]
+
+local USED_UP <const> = [[
+  SELECT code, used_count, usage_limit FROM promo_codes
+  WHERE valid_to > now() AND usage_limit IS NOT NULL AND used_count >= 0.9 * usage_limit ORDER BY code]]
+
+function checks.promotions(rows, hint)
+  for _, promo in ipairs(rows(ENDING)) do hint("promo code %s expires at %s UTC", promo.code, promo.ends) end
+  for _, promo in ipairs(rows(USED_UP)) do
+    hint("promo code %s is nearly used up: %s of %s", promo.code, promo.used_count, promo.usage_limit)
+  end
+end
+
+-- Whatever may name a file: uploads themselves, pictures of products, people and cakes.
+local NAMED <const> = [[
+  SELECT name, true AS row FROM uploads
+  UNION ALL SELECT substring(image_url FROM '[^/]*$'), false FROM products WHERE image_url LIKE '/uploads/%'
+  UNION ALL SELECT substring(avatar_url FROM '[^/]*$'), false FROM users WHERE avatar_url LIKE '/uploads/%'
+  UNION ALL SELECT image_reference, false FROM custom_cake_configurations WHERE image_reference IS NOT NULL]]
+
+--- The files were listed before the rows are asked for: one that came meanwhile is no orphan.
+---@param present fun(): string[] names in the upload folder
+---@param exists fun(name: string): boolean
+function checks.uploads(rows, hint, present, exists)
+  local names, named = present(), {}
+  for _, row in ipairs(rows(NAMED)) do
+    named[row.name] = true
+    if row.row == "t" and not exists(row.name) then
+      hint("upload %s has a row and no file: restore it from a backup, or delete the row", row.name)
+    end
+  end
+  for _, name in ipairs(names) do
+    if uploads.is_reference(name) and not named[name] then
+      hint("file %s in the upload folder is named by nothing: it may be deleted", name)
+    end
+  end
+end
+
+return checks
