@@ -334,6 +334,7 @@ static int run_cache(const struct verb *verb, struct config *config, int argc,
 {
     check_redis(config);
     set_app(config, NULL);
+    config->log_level = "off"; /* what fails, the command says in one line */
     return run_lua(verb, config, RUNTIME_SERVER, argc, argv);
 }
 
@@ -360,9 +361,13 @@ static const struct verb verbs[] = {
     { "user", run_database,
       "user add --role ROLE --email E [--name N] [--password-stdin]",
       "make an account, such as the first admin's" },
-    { "db", run_db, "db size|rows|indexes|slow|bloat|locks|activity|maintain|doctor|conf",
-      "look after the database; `omade db` lists what there is" },
-    { "cache", run_cache, "cache stats|warm|flush", "look after the cache in Redis" },
+    { "db", run_db,
+      "db size|rows|indexes|slow|bloat|locks|activity [--json] [--watch [SECONDS]], "
+      "maintain daily|weekly [--dry-run], doctor [--json], "
+      "conf [--memory MB] [--disk ssd|hdd]",
+      "look after the database: figures, maintenance, a check-up" },
+    { "cache", run_cache, "cache stats [--json], warm, flush",
+      "look after the cache in Redis" },
     { "routes", run_routes, "routes [APP]", "list the routes and who may call them" },
     { "config", run_config, "config", "list all settings with their values" },
     { "help", run_help, "help", "list all commands" },

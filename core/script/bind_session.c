@@ -42,7 +42,10 @@ static int session_connect(lua_State *L)
 
     s->connection = NULL;
     luaL_setmetatable(L, SESSION_TYPE);
-    if (url == NULL) return luaL_error(L, "%s is not set", setting);
+    if (url == NULL || *url == '\0') {
+        lua_pushfstring(L, "%s is not set", setting);
+        return lua_error(L);
+    }
     s->connection = pg_session_open(url);
     if (s->connection == NULL) return luaL_error(L, "out of memory");
     if (PQstatus(s->connection) == CONNECTION_OK) return 1;
@@ -200,16 +203,11 @@ static int session_result(lua_State *L)
 static int open_module(lua_State *L)
 {
     static const luaL_Reg methods[] = {
-        { "copy", session_copy },
-        { "put", session_put },
-        { "copied", session_copied },
-        { "run", session_run },
-        { "query", session_query },
-        { "send", session_send },
-        { "ready", session_ready },
-        { "result", session_result },
-        { "close", session_close },
-        { NULL, NULL },
+        { "copy", session_copy },     { "put", session_put },
+        { "copied", session_copied }, { "run", session_run },
+        { "query", session_query },   { "send", session_send },
+        { "ready", session_ready },   { "result", session_result },
+        { "close", session_close },   { NULL, NULL },
     };
 
     luaL_newmetatable(L, SESSION_TYPE);

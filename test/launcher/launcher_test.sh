@@ -115,12 +115,12 @@ test_usage() {
   make_checkout usage
   for words in bogus 'dev --bogus' 'dev --port' 'dev --port x' 'dev some/app some/app' \
     'dev no/such/app' 'dev --port 65536' 'dev --workers=257' 'dev --host=' \
-    'test --fats' 'test -R' 'test --fast x' 'serve --bogus' 'migrate sideways' 'migrate up up' 'seed 3' 'env x' \
+    'test --fats' 'test -R' 'test --fast x' 'serve --bogus' 'migrate sideways' 'migrate up up' 'seed 3' 'env x' 'db' 'db bogus' 'cache' 'cache bogus' \
     'down x' 'build no-such-preset' 'build release dev' 'help x'; do
     # shellcheck disable=SC2086
     check "wrong usage: $words" refused $words
   done
-  for name in dev test serve env migrate seed user config routes psql redis-cli down build help; do
+  for name in dev test serve env migrate seed user db cache config routes psql redis-cli down build help; do
     check "help lists $name" grep -q "^  $name " <(launch help)
     check "$name --help" alike "$(launch "$name" --help)" "^usage: ./omade $name"
     [[ $name =~ psql|cli ]] ||

@@ -1,17 +1,16 @@
 --- The catalogue: list, search, show, create, change, archive; stock.
 -- Reads are cached; a write drops what it made stale, after it commits.
 
-local answers = require "bakery.rules.answers"
-local cache   = require "omade.cache"
-local db      = require "omade.db"
-local json    = require "omade.json"
-local page    = require "omade.page"
-local s       = require "omade.schema"
-local uploads = require "omade.uploads"
-local v       = require "omade.validate"
-local web     = require "omade.web"
-
-local TTL <const> = 3600           -- seconds; the key and its life are fixed in data.md
+local answers   = require "bakery.rules.answers"
+local cache     = require "omade.cache"
+local catalogue = require "bakery.services.catalogue"
+local db        = require "omade.db"
+local json      = require "omade.json"
+local page      = require "omade.page"
+local s         = require "omade.schema"
+local uploads   = require "omade.uploads"
+local v         = require "omade.validate"
+local web       = require "omade.web"
 
 -- The 14 of Regulation (EU) 1169/2011, Annex II.
 local ALLERGENS <const> = {
@@ -19,15 +18,7 @@ local ALLERGENS <const> = {
   "mustard", "sesame", "sulphites", "lupin", "molluscs",
 }
 
-local COLUMNS <const> = [[p.id, p.name, p.description, p.price, p.category, p.stock, p.image_url,
-  p.is_customizable, p.allergens, p.created_at, p.updated_at]]
-
-local FIGURES <const> = [[
-  COALESCE(round(r.rating_sum::numeric / NULLIF(r.review_count, 0), 2), 0) AS avg_rating,
-  COALESCE(r.review_count, 0) AS review_count]]
-
-local SOURCE <const> = [[products p LEFT JOIN product_ratings r ON r.product_id = p.id
-  WHERE p.archived_at IS NULL]]
+local COLUMNS <const>, FIGURES <const>, SOURCE <const> = catalogue.COLUMNS, catalogue.FIGURES, catalogue.SOURCE
 
 local FROM <const> = " FROM " .. SOURCE
 
@@ -156,14 +147,8 @@ local function stats()
   return { overview = parts[1], categories = parts[2], topRated = parts[3], bestSold = parts[4] }
 end
 
-local SHOW <const> = "SELECT " .. COLUMNS .. "," .. FIGURES .. FROM .. " AND p.id = $1"
-
 local function show(req)
-  local id = req.params.id
-
-  return cache.fetch("product:" .. id, TTL, function()       -- bytes in, bytes out: no decode
-    return db.json_row(SHOW, id)
-  end, "object") or web.fail(404, "Product not found")
+  return catalogue.cached(req.params.id) or web.fail(404, "Product not found")
 end
 
 ---- Writing -----------------------------------------------------------------------------------
@@ -202,7 +187,7 @@ local function create(req)
       new.is_customizable, array(new.allergens))
   end)
 
-  return web.created(db.json_row(SHOW, row.id), "Product created successfully")
+  return web.created(catalogue.read(row.id), "Product created successfully")
 end
 
 local CHANGEABLE <const> = { "name", "description", "price", "category", "stock", "image_url",
@@ -228,7 +213,7 @@ end
 local function change(req)
   local id = req.params.id
   with_image(req, function() save_changes(id, req.body) end)
-  return db.json_row(SHOW, id)
+  return catalogue.read(id)
 end
 
 local function change_stock(req)
@@ -250,7 +235,7 @@ local function change_stock(req)
     web.fail(409, "There is not enough stock",
              { code = "OUT_OF_STOCK", extra = { available = row.stock } })
   end
-  return db.json_row(SHOW, id)
+  return catalogue.read(id)
 end
 
 --- Sets them if all are there; else the ids of those that are not.  Rows are locked in the order of

@@ -1,11 +1,11 @@
 --- What the roles may do to the tables: docs/data.md, "Roles", for `omade db doctor`.
--- A table that is not named here has the rights that every new one gets.
+-- A table that `changes` does not name has at most what every new one gets.
 
 return {
   -- app_user reads and adds to all tables, but to these:
   reads_only = { product_ratings = true, loyalty_points = true, schema_migrations = true },
 
-  -- The columns that app_user may change; true: all.
+  -- The columns of each table that app_user may change; true: all, false: none.
   changes = {
     products = true,
     users = { "name", "email", "password_hash", "role", "phone", "avatar_url", "social_provider",
@@ -20,6 +20,10 @@ return {
     password_resets = { "used_at" },
     outbox = { "available_at", "attempts", "sent_at", "failed_at", "last_error" },
     newsletter_subscribers = { "subscribed_at", "unsubscribed_at" },
+    custom_cake_configurations = false, order_items = false, order_status_history = false, payments = false,
+    refunds = false, loyalty_points = false, loyalty_ledger = false, product_ratings = false,
+    user_identities = false, idempotency_keys = false, audit_log = false, uploads = false,
+    schema_migrations = false,
   },
 
   deletes = {

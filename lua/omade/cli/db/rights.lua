@@ -2,6 +2,7 @@
 -- told by problem(format, ...).
 
 local expected = require "bakery.rules.rights"
+local json     = require "omade.json"
 
 local rights = {}
 
@@ -72,9 +73,9 @@ local function app_may(grant)
   if grant.view == "t" then return false end
   if right == "INSERT" then return not expected.reads_only[name] end
   if right == "DELETE" then return expected.deletes[name] == true end
+  if right ~= "UPDATE" then return false end
   local columns = expected.changes[name]
-  return right == "UPDATE" and columns ~= nil
-    and (columns == true or grant.column ~= nil and is_in(columns, grant.column))
+  return columns == nil or columns == true or columns and grant.column ~= nil and is_in(columns, grant.column)
 end
 
 local function reports_may(grant)
@@ -99,19 +100,17 @@ local LACKS <const> = [[
                  ELSE has_column_privilege(r.oid, c.oid, w.column, w.right) END
   ORDER BY 1]]
 
-local function wanted(relations)
+local function wanted()
   local list = {}
   local function want(name, right, column)
     list[#list + 1] = { role = "app_user", name = name, right = right, column = column }
   end
-  for _, relation in ipairs(relations) do
-    local name = relation.name
+  for name, columns in pairs(expected.changes) do
     want(name, "SELECT")
-    if relation.view == "f" and not expected.reads_only[name] then want(name, "INSERT") end
+    if not expected.reads_only[name] then want(name, "INSERT") end
     if expected.deletes[name] then want(name, "DELETE") end
-    local columns = expected.changes[name]
     if columns == true then want(name, "UPDATE") end
-    for _, column in ipairs(type(columns) == "table" and columns or {}) do want(name, "UPDATE", column) end
+    for _, column in ipairs(columns and columns ~= true and columns or {}) do want(name, "UPDATE", column) end
     if not expected.hidden[name] then
       list[#list + 1] = { role = "readonly_user", name = name, right = "SELECT" }
     end
@@ -127,8 +126,7 @@ function rights.grants(rows, problem)
               grant.name, grant.role)
     end
   end
-  local relations = rows("SELECT c.relname AS name, c.relkind IN ('v', 'm') AS view " .. SOURCE .. " ORDER BY 1")
-  for _, lack in ipairs(rows(LACKS, require("omade.json").encode(wanted(relations)))) do problem("%s", lack.text) end
+  for _, lack in ipairs(rows(LACKS, json.encode(wanted()))) do problem("%s", lack.text) end
 end
 
 ---- Functions -----------------------------------------------------------------------------
