@@ -199,6 +199,7 @@ check 'indexes: a key is never unused' not has '^- never used.*bloated_pkey'
 admin "SELECT pg_stat_statements_reset(0, (SELECT oid FROM pg_database WHERE datname = current_database()), 0)" >/dev/null
 for _ in 1 2 3 4 5; do owner "SELECT count(*) FROM bloated WHERE n = 5" >/dev/null; done
 omade db slow
+# shellcheck disable=SC2016 # a parameter of PostgreSQL's
 check 'slow' says 0 '^ *5 .*SELECT count\(\*\) FROM bloated WHERE n = \$1'
 check 'slow: a query that scans' has '^- row [0-9]+ reads [0-9]+ pages for each row: it scans'
 admin 'DROP EXTENSION pg_stat_statements'

@@ -2,7 +2,6 @@
 -- Reads are cached; a write drops what it made stale, after it commits.
 
 local answers   = require "bakery.rules.answers"
-local cache     = require "omade.cache"
 local catalogue = require "bakery.services.catalogue"
 local db        = require "omade.db"
 local json      = require "omade.json"
