@@ -133,6 +133,10 @@ local function parameters_of(route)
   end
   if declared.query then add_shape(list, "query", declared.query, {}) end
   if declared.headers then add_shape(list, "header", declared.headers, {}) end
+  for name, text in pairs(declared.sends or {}) do
+    list[#list + 1] = { ["in"] = "header", name = name, required = false, description = text,
+                        schema = { type = "string" } }
+  end
   if route.idempotent then
     list[#list + 1] = { ["in"] = "header", name = "Idempotency-Key", required = false,
                         description = "The same request again with the same key has one effect and one answer",
@@ -149,8 +153,9 @@ local function takes_json(shape)
   return true
 end
 
+--- None of a GET, which browsers send without one: what old clients send there is not told.
 local function body_of(route)
-  local body = route.shapes.body or route.shapes.reads
+  local body = route.method ~= "GET" and (route.shapes.body or route.shapes.reads)
   if type(body) == "string" then
     return { required = true, content = { ["application/octet-stream"] = { schema = {} } } }
   end

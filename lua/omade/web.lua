@@ -23,6 +23,7 @@ local web = {}
 ---@field body? omade.fields|"stream"|"file" of the body; or how it is read
 ---@field files? string[] parts of a multipart body that may be files: see omade.uploads
 ---@field reads? omade.shape of a body that the handler checks itself (omade.validate's `body`)
+---@field sends? table<string, string> headers that the handler looks at, and what they are; for the documentation
 ---@field body_limit? integer bytes; the default is HTTP_BODY_LIMIT
 ---@field etag? boolean answer with an ETag, and 304 when it is the same
 ---@field public? boolean caches may keep the answer (no Cache-Control: no-store)

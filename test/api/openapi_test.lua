@@ -107,6 +107,16 @@ return {
                  "an upload is no JSON")
   end },
 
+  { "headers that handlers look at are told; a GET has no body, which no browser would send", function()
+    check.equal(parameter(operation("get", "/api/v1/orders/{id}"), "X-Tracking-Token")["in"], "header")
+    check.equal(parameter(operation("get", "/api/v1/cart"), "X-Session-Id")["in"], "header")
+    check.truthy(parameter(operation("post", "/api/v1/payments/webhook/{provider}"), "X-Omade-Signature"), "signature")
+    check.truthy(parameter(operation("post", "/api/v1/orders"), "Idempotency-Key"), "key")
+    each(function(method, path, op)
+      check.truthy(method ~= "get" or not op.requestBody, path .. " has a body")
+    end)
+  end },
+
   { "the examples of bodies are accepted", function()
     local admin = client.session "admin"
     for _, path in ipairs { "/api/v1/products", "/api/v1/custom-cakes/preview" } do

@@ -225,6 +225,7 @@ end
 -- Whose cart it is comes first (401), so handlers check bodies themselves.
 local OWNER <const> = { "customer", "guest" }
 local CART  <const> = answers.Cart
+local SESSION <const> = { ["X-Session-Id"] = "of POST /api/v1/cart/guest, of who is not signed in" }
 
 local NO_ITEM <const> = { [404] = "Item not found in cart" }
 local NO_STOCK <const> = "OUT_OF_STOCK: `available` pieces, for all lines of the product"
@@ -250,18 +251,21 @@ local Quote <const> = s.object {
 return web.routes("/api/v1/cart", {
   { "POST",   "/guest",            guest,  who = "anyone", limit = "cart", status = 201, answer = Guest,
     summary = "A session id for a guest's cart" },
-  { "GET",    "/",                 show,   who = OWNER, limit = "cart", answer = CART, summary = "The cart" },
-  { "POST",   "/items",            add,    who = OWNER, limit = "cart", reads = NewItem, answer = CART,
+  { "GET",    "/",                 show,   who = OWNER, limit = "cart", answer = CART, sends = SESSION,
+    summary = "The cart" },
+  { "POST",   "/items",            add,    who = OWNER, limit = "cart", reads = NewItem, answer = CART, sends = SESSION,
     errors = { [404] = "Product not found", [409] = NO_STOCK, [422] = "CART_FULL: 50 lines" },
     summary = "Add pieces of a product, or a custom cake" },
   { "PATCH",  "/items/:productId", change, who = OWNER, limit = "cart", params = Product, reads = Change,
-    answer = CART, errors = { [404] = NO_ITEM[404], [409] = NO_STOCK }, summary = "Set the pieces of a line" },
+    answer = CART, sends = SESSION, errors = { [404] = NO_ITEM[404], [409] = NO_STOCK },
+    summary = "Set the pieces of a line" },
   { "DELETE", "/items/:productId", remove, who = OWNER, limit = "cart", params = Product, query = Line,
-    answer = CART, errors = NO_ITEM, summary = "Remove a product, or one of its lines" },
-  { "DELETE", "/",                 clear,  who = OWNER, limit = "cart", answer = CART, summary = "Empty the cart" },
-  { "POST",   "/merge",            merge,  who = "customer", limit = "cart", answer = Merged,
+    answer = CART, sends = SESSION, errors = NO_ITEM, summary = "Remove a product, or one of its lines" },
+  { "DELETE", "/",                 clear,  who = OWNER, limit = "cart", answer = CART, sends = SESSION,
+    summary = "Empty the cart" },
+  { "POST",   "/merge",            merge,  who = "customer", limit = "cart", answer = Merged, sends = SESSION,
     summary = "Add a guest's cart to one's own" },
-  { "POST",   "/quote",            quote,  who = OWNER, limit = "cart", reads = Wish, answer = Quote,
+  { "POST",   "/quote",            quote,  who = OWNER, limit = "cart", reads = Wish, answer = Quote, sends = SESSION,
     errors = { [404] = "Delivery schedule not found", [409] = "EMPTY_CART, OUT_OF_STOCK, PRICE_CHANGED, SLOT_FULL, SLOT_CLOSED",
                [422] = "What the order would refuse: PROMO_..., INSUFFICIENT_POINTS, LEAD_TIME, MINIMUM_ORDER, TOTAL_TOO_LARGE" },
     summary = "What the order would cost" },

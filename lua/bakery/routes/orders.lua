@@ -315,7 +315,8 @@ local ORDERING <const> = {
 
 local MOVING <const> = { [409] = "INVALID_TRANSITION, PAYMENT_REQUIRED" }
 
-local OF_A_GUEST <const> = "A guest sends the order's token as X-Tracking-Token."
+local TOKEN <const> = { ["X-Tracking-Token"] = "the order's token, of who is not signed in" }
+local SESSION <const> = { ["X-Session-Id"] = "a guest's, whose cart is ordered when there are no items" }
 
 ---- Routes: the table of contents ---------------------------------------------------------------
 
@@ -323,9 +324,10 @@ local BUYER <const> = { "customer", "guest" }
 
 return web.routes("/api/v1/orders", {
   { "POST",  "/",             create,      who = BUYER, body = NewOrder, limit = "orders", idempotent = true,
-    status = 201, answer = answers.Order, errors = ORDERING, summary = "Place an order" },
+    status = 201, answer = answers.Order, errors = ORDERING, sends = SESSION, summary = "Place an order" },
   { "POST",  "/guest",        create,      who = BUYER, body = NewOrder, limit = "orders", idempotent = true,
-    status = 201, answer = answers.Order, errors = ORDERING, summary = "Place an order as a guest" },
+    status = 201, answer = answers.Order, errors = ORDERING, sends = SESSION,
+    summary = "Place an order as a guest" },
   { "GET",   "/",             own,         who = "any", query = OwnList,
     answer = s.page("orders", answers.OrderRow), summary = "One's own orders" },
   { "GET",   "/all",          every_order, who = "staff", query = StaffList,
@@ -333,23 +335,24 @@ return web.routes("/api/v1/orders", {
   { "GET",   "/stats",        stats,       who = "staff", query = Range, answer = Stats, summary = "Counts and sums" },
   { "GET",   "/track/:order_number", track, who = "anyone", query = Track,
     answer = answers.TrackedOrder, summary = "Where an order is",
-    description = "The order's token may also be sent as X-Tracking-Token." },
+    sends = TOKEN },
   { "GET",   "/:id",          show,        who = "optional", params = Id,
-    answer = answers.Order, summary = "One order", description = OF_A_GUEST },
+    answer = answers.Order, summary = "One order", sends = TOKEN },
   { "GET",   "/:id/events",   stream,      who = "optional", params = Id,
     type = "text/event-stream", bare = true, summary = "Changes as they happen",
-    description = "Server-Sent Events; Last-Event-ID resumes. " .. OF_A_GUEST },
+    description = "Server-Sent Events",
+    sends = { ["Last-Event-ID"] = "resumes behind it", ["X-Tracking-Token"] = TOKEN["X-Tracking-Token"] } },
   { "PATCH", "/:id/status",   set_status,  who = "staff", params = Id, body = Status,
     answer = answers.Order, errors = MOVING, summary = "Move it on" },
   { "POST",  "/:id/cancel",   cancel,      who = "optional", params = Id, body = Reason,
-    answer = answers.Order, errors = MOVING, summary = "Cancel it", description = OF_A_GUEST },
+    answer = answers.Order, errors = MOVING, summary = "Cancel it", sends = TOKEN },
   { "PATCH", "/:id/schedule", set_schedule, who = "any", params = Id, body = Schedule,
     answer = answers.Order, summary = "Another date",
     errors = { [409] = "INVALID_TRANSITION, SLOT_FULL, SLOT_CLOSED", [422] = "LEAD_TIME" } },
   { "PATCH", "/:id/payment",  set_payment, who = "staff", params = Id, body = Payment,
     answer = answers.Order, errors = MOVING, summary = "Its payment" },
   { "POST",  "/:id/pay",      pay,         who = "optional", params = Id, idempotent = true,
-    answer = Pay, summary = "Pay online", description = OF_A_GUEST,
+    answer = Pay, summary = "Pay online", sends = TOKEN,
     errors = { [409] = "INVALID_TRANSITION, CONFLICT: it is paid, IDEMPOTENCY_IN_FLIGHT",
                [503] = "PROVIDER_NOT_CONFIGURED" } },
   { "POST",  "/:id/refund",   refund,      who = "admin", params = Id, body = Refund, idempotent = true,

@@ -26,7 +26,7 @@ end
 return web.routes("/api/v1/payments", {
   { "POST", "/webhook/:provider", webhook, who = "anyone", limit = false, reads = Event,
     answer = s.object { received = s.boolean }, summary = "An event of a provider",
-    description = "Signed: X-Omade-Signature: t=<unix seconds>,v1=<hex HMAC-SHA256 of t.body>",
+    sends = { ["X-Omade-Signature"] = "t=<unix seconds>,v1=<hex HMAC-SHA256 of t.body>; good for 5 minutes" },
     errors = { [400] = "BAD_REQUEST: the signature is not valid; or what was sent is malformed",
                [503] = "PROVIDER_NOT_CONFIGURED" } },
 })

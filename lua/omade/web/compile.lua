@@ -19,7 +19,8 @@ local METHODS <const> = { GET = true, HEAD = true, POST = true, PUT = true, PATC
 
 local FIELDS <const> = {
   who = true, params = true, query = true, headers = true, body = true, files = true, body_limit = true, etag = true,
-  public = true, limit = true, idempotent = true, summary = true, description = true, answer = true, status = true, reads = true,
+  public = true, limit = true, idempotent = true, summary = true, description = true, answer = true, status = true,
+  reads = true, sends = true,
   errors = true, bare = true, type = true, [1] = true, [2] = true, [3] = true,
 }
 local COMMON <const> = { who = true, limit = true, before = true, after = true }
