@@ -8,8 +8,10 @@ local log         = require "omade.log"
 local rules       = require "bakery.rules.orders"
 local tokens      = require "bakery.services.tokens"
 
+local tasks = {}
+
 --- Cancels online orders that nobody paid for; each in a transaction of its own.
-local function cancel_unpaid()
+function tasks.cancel_unpaid()
   auth.as_system(function()
     for _, id in ipairs(changes.unpaid(config.get "UNPAID_ORDER_MINUTES")) do
       local ok, fault = pcall(changes.cancel, id, {
@@ -29,7 +31,7 @@ local function clean()
   end
 end
 
-every(30, "orders.unpaid", cancel_unpaid)
+every(30, "orders.unpaid", tasks.cancel_unpaid)
 every(3600, "cleaning", clean)
 
-return {}
+return tasks
