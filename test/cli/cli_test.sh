@@ -196,7 +196,7 @@ check 'OMADE_HOME that is no home' complains 1 'OMADE_HOME'
 
 omade config
 check 'config' ended 0
-settings=$(grep -oE '\b(TEXT|NUMBER|FLAG|CHOICE|SECRET|DATABASE)\([a-z_]+, "[A-Z_]+"' "$home/core/config.h" | cut -d'"' -f2)
+settings=$(grep -oE '\b(TEXT|NUMBER|FLAG|CHOICE|SECRET|DATABASE|PROXIES)\([a-z_]+, "[A-Z_]+"' "$home/core/config.h" | cut -d'"' -f2)
 check 'there are settings' test "$(wc -l <<<"$settings")" -gt 30
 for name in $settings; do check "config lists $name" out_has "^$name +[^ ]"; done
 check 'config lists nothing else' test "$(grep -cE '^[A-Z]' "$work/out")" == "$(wc -l <<<"$settings")"
