@@ -48,11 +48,14 @@ local ESTIMATE <const> = "WITH x AS (" .. INDEXES .. [[),
   FROM need WHERE NOT unknown
   ORDER BY wasted DESC, name]]
 
+-- Pages that are empty are air as well, which the density of leaves leaves out.
 local MEASURE <const> = "WITH x AS (" .. INDEXES .. [[),
-  m AS (SELECT x.*, (%s.pgstatindex(indexrelid::regclass)).* FROM x),
-  f AS (SELECT m.*, GREATEST(0, 1 - avg_leaf_density / fillfactor) AS part,
-               pg_relation_size(indexrelid) AS bytes
-        FROM m WHERE avg_leaf_density <> 'NaN')
+  m AS (
+    SELECT x.*, pg_relation_size(x.indexrelid) AS bytes,
+           CASE WHEN p.avg_leaf_density = 'NaN' THEN 0 ELSE p.leaf_pages * p.avg_leaf_density / x.fillfactor END
+             + p.internal_pages + 1 AS pages
+    FROM x CROSS JOIN LATERAL %s.pgstatindex(x.indexrelid::regclass) p),
+  f AS (SELECT m.*, GREATEST(0, 1 - pages * current_setting('block_size')::int / bytes) AS part FROM m)
   SELECT quote_ident(nspname) || '.' || quote_ident(index_name) AS name, table_name, index_name,
          bytes, floor(bytes * part)::bigint AS wasted, round((100 * part)::numeric, 1) AS percent
   FROM f ORDER BY wasted DESC, name]]

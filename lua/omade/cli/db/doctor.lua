@@ -53,7 +53,7 @@ local function check_versions(rows, problem, hint)
     hint("PostgreSQL %d gets no fixes %s %s: plan the next major version", major,
          ENDS[major] < server.today and "since" or "after", ENDS[major])
   end
-  if major == 14 then hint("PostgreSQL 14 has no security_invoker views: reports are for staff's own tools only") end
+  if major == 14 then hint("PostgreSQL 14 has no security_invoker: the server may not read the views of reports") end
   for _, extension in ipairs(rows(OUTDATED)) do
     hint("extension %s is %s, %s is installed: ALTER EXTENSION %s UPDATE", extension.name,
          extension.installed_version, extension.default_version, extension.name)
@@ -76,7 +76,7 @@ local NEVER_OFF <const> = {
 }
 
 local HERE <const> = [[SELECT inet_server_addr() IS NULL OR inet_server_addr() << '127.0.0.0/8'
-  OR inet_server_addr() = '::1' AS here, current_setting('data_directory', true) AS folder]]
+  OR inet_server_addr() = '::1' AS here, (SELECT setting FROM pg_settings WHERE name = 'data_directory') AS folder]]
 
 --- The folder whose disk counts as PostgreSQL's; nil when it runs on another machine.
 -- Its own name for it may be none of ours (/proc/self/..., another's root).
