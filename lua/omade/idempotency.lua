@@ -19,6 +19,7 @@
 local crypto = require "omade.crypto"
 local db     = require "omade.db"
 local json   = require "omade.json"
+local validate = require "omade.validate"
 local web    = require "omade.web"
 
 ---@class omade.idempotency
@@ -39,9 +40,8 @@ local JSON_TYPE <const> = "application/json; charset=utf-8"
 function idempotency.check(req)
   local text = req:header "Idempotency-Key"
   if text and (#text > KEY_MAX or not text:find "^[ -~]+$") then
-    local message = "Idempotency-Key must be 1 to 128 printable characters"
-    web.fail(400, message, { code = "VALIDATION_ERROR",
-                             fields = { ["Idempotency-Key"] = message } })
+    validate.refuse { { path = "Idempotency-Key",
+                        message = "Idempotency-Key must be 1 to 128 printable characters" } }
   end
 end
 

@@ -5,7 +5,6 @@
 --                                         order = "created_at DESC, id", values = { ... } })
 
 local db       = require "omade.db"
-local json     = require "omade.json"
 local validate = require "omade.validate"
 local web      = require "omade.web"
 
@@ -29,9 +28,7 @@ end
 ---@param query {page: integer, limit: integer}
 function page.check(query)
   if query.page * query.limit <= DEPTH_MAX then return end
-  local message = "Page times limit must be at most " .. DEPTH_MAX
-  web.fail(400, message, { code = "VALIDATION_ERROR", errors = json.array { message },
-                           fields = { page = message } })
+  validate.refuse { { path = "page", message = "Page times limit must be at most " .. DEPTH_MAX } }
 end
 
 local function statement(sql, values, as)

@@ -179,8 +179,7 @@ local function reset_password(req)
 end
 
 local function refuse_field(field, message)
-  web.fail(400, message, { code = "VALIDATION_ERROR", errors = json.array { message },
-                           fields = { [field] = message } })
+  v.refuse { { path = field, message = message } }
 end
 
 local WRONG <const> = "Current password is incorrect"

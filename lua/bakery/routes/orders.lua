@@ -10,7 +10,6 @@ local checkout    = require "bakery.services.checkout"
 local db          = require "omade.db"
 local events      = require "bakery.services.order_events"
 local idempotency = require "omade.idempotency"
-local json        = require "omade.json"
 local page        = require "omade.page"
 local payment     = require "bakery.services.payment"
 local phone       = require "bakery.rules.phone"
@@ -103,10 +102,10 @@ local Refund <const> = v.shape({
 ---- Placing ------------------------------------------------------------------------------------
 
 local function invalid(faults)
-  local errors = json.array {}
-  for _, message in pairs(faults) do errors[#errors + 1] = message end
-  table.sort(errors)
-  web.fail(400, errors[1], { code = "VALIDATION_ERROR", errors = errors, fields = faults })
+  local list = {}
+  for field, message in pairs(faults) do list[#list + 1] = { path = field, message = message } end
+  table.sort(list, function(a, b) return a.message < b.message end)
+  v.refuse(list)
 end
 
 --- What fields require of each other.

@@ -155,8 +155,7 @@ end
 local changing <const> = require("bakery.services.product_cache").changing
 
 local function invalid(message, field)
-  web.fail(400, message, { code = "VALIDATION_ERROR", errors = json.array { message },
-                           fields = { [field] = message } })
+  v.refuse { { path = field, message = message } }
 end
 
 -- text[] in PostgreSQL's own form; the words are from a fixed list.

@@ -2,7 +2,6 @@
 
 local csv     = require "bakery.services.csv"
 local days    = require "bakery.services.days"
-local json    = require "omade.json"
 local page    = require "omade.page"
 local reports = require "bakery.rules.reports"
 local s       = require "omade.schema"
@@ -23,10 +22,7 @@ local Query <const> = v.shape(page.fields {
 local function range_of(q)
   local to = q.to or days.today()
   local from = q.from or days.after(to, 1 - reports.DAYS)
-  if from > to then
-    local message = "From must not be after to"
-    web.fail(400, message, { code = "VALIDATION_ERROR", errors = json.array { message }, fields = { from = message } })
-  end
+  if from > to then v.refuse { { path = "from", message = "From must not be after to" } } end
   return from, to
 end
 

@@ -6,6 +6,7 @@
 local commerce = require "omade.commerce"
 local crypto   = require "omade.crypto"
 local redis    = require "omade.redis"
+local v        = require "omade.validate"
 local web      = require "omade.web"
 
 local carts = {}
@@ -59,8 +60,8 @@ function carts.session_of(req)
   local id = req:header "X-Session-Id"
   if not id then return nil end
   if #id ~= 64 or not id:find "^%x+$" then
-    local message = "X-Session-Id must be what POST /api/v1/cart/guest answered"
-    web.fail(400, message, { code = "VALIDATION_ERROR", fields = { ["X-Session-Id"] = message } })
+    v.refuse { { path = "X-Session-Id",
+                 message = "X-Session-Id must be what POST /api/v1/cart/guest answered" } }
   end
   return id:lower()
 end

@@ -7,6 +7,7 @@ local db      = require "omade.db"
 local json    = require "omade.json"
 local outbox  = require "bakery.services.outbox"
 local view    = require "bakery.services.order_view"
+local v       = require "omade.validate"
 local web     = require "omade.web"
 
 local delivery = {}
@@ -21,8 +22,7 @@ local WHEN <const> = [[
     $2::timestamptz < (SELECT created_at FROM orders WHERE id = $1) AS too_early]]
 
 local function invalid(field, message)
-  web.fail(400, message, { code = "VALIDATION_ERROR", errors = json.array { message },
-                           fields = { [field] = message } })
+  v.refuse { { path = field, message = message } }
 end
 
 --- When it happened, by a clock that may be a little fast; nil: now.

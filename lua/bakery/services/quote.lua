@@ -15,6 +15,7 @@ local days     = require "bakery.services.days"
 local db       = require "omade.db"
 local json     = require "omade.json"
 local shop     = require "bakery.services.shop"
+local v        = require "omade.validate"
 local web      = require "omade.web"
 
 local quote = {}
@@ -121,8 +122,7 @@ local function slot_days(known)
 end
 
 local function invalid(field, message)
-  web.fail(400, message, { code = "VALIDATION_ERROR", errors = json.array { message },
-                           fields = { [field] = message } })
+  v.refuse { { path = field, message = message } }
 end
 
 --- The first day that is open and needs no rush fee.

@@ -5,6 +5,7 @@ local changes = require "bakery.services.order_changes"
 local db      = require "omade.db"
 local outbox  = require "bakery.services.outbox"
 local quote   = require "bakery.services.quote"
+local v       = require "omade.validate"
 local web     = require "omade.web"
 
 local reschedule = {}
@@ -38,8 +39,7 @@ end
 local function check_kind(order, body)
   local field = order.fulfilment == "delivery" and "delivery_schedule_id" or "pickup_at"
   if body[field] then return end
-  local message = "An order for " .. order.fulfilment .. " needs " .. field
-  web.fail(400, message, { code = "VALIDATION_ERROR", fields = { [field] = message } })
+  v.refuse { { path = field, message = "An order for " .. order.fulfilment .. " needs " .. field } }
 end
 
 local LOCK_SLOT <const> = "SELECT FROM lock_slot($1)"

@@ -4,8 +4,8 @@
 local audit  = require "bakery.services.audit"
 local config = require "omade.config"
 local db     = require "omade.db"
-local json   = require "omade.json"
 local shop   = require "bakery.services.shop"
+local v      = require "omade.validate"
 local web    = require "omade.web"
 
 local slots = {}
@@ -36,8 +36,7 @@ end
 local function booked(message) web.fail(409, message, { code = "SLOT_BOOKED" }) end
 
 local function invalid(field, message)
-  web.fail(400, message, { code = "VALIDATION_ERROR", errors = json.array { message },
-                           fields = { [field] = message } })
+  v.refuse { { path = field, message = message } }
 end
 
 local REFUSALS <const> = {

@@ -9,7 +9,6 @@ local auth     = require "omade.auth"
 local config   = require "omade.config"
 local db       = require "omade.db"
 local engine   = require "omade.core.engine"
-local json     = require "omade.json"
 local log      = require "omade.log"
 local oidc     = require "omade.oidc"
 local sessions = require "bakery.services.sessions"
@@ -65,9 +64,7 @@ local function is_verified(claims)
 end
 
 local function refuse_without_email()
-  local message = "Id token holds no e-mail address"
-  web.fail(400, message, { code = "VALIDATION_ERROR", errors = json.array { message },
-                           fields = { id_token = message } })
+  v.refuse { { path = "id_token", message = "Id token holds no e-mail address" } }
 end
 
 ---- Accounts --------------------------------------------------------------------------------
