@@ -256,6 +256,8 @@ end
 
 ---- Figures ------------------------------------------------------------------------------------------------
 
+local DERIVED <const> = { "loyalty_points", "sales_figures", "product_sales_figures", "user_order_figures" }
+
 local FIGURES <const> = {
   [[UPDATE loyalty_points l SET points = sums.points FROM (SELECT user_id, sum(points) AS points FROM loyalty_ledger
       GROUP BY user_id) AS sums WHERE sums.user_id = l.user_id AND l.points <> sums.points]],
@@ -264,6 +266,16 @@ local FIGURES <const> = {
         AND delivery_schedule_id IS NOT NULL GROUP BY 1) AS counted WHERE counted.id = d.id AND d.booked <> counted.n]],
   [[UPDATE product_ratings p SET rating_sum = r.total, review_count = r.n FROM (SELECT product_id, sum(rating) AS total,
       count(*) AS n FROM reviews GROUP BY 1) AS r WHERE r.product_id = p.product_id]],
+  "DELETE FROM sales_figures",
+  [[INSERT INTO sales_figures SELECT date_bin('15 minutes', delivered_at, '2000-01-01Z'), count(*),
+      sum(total_amount - refunded_amount) FROM orders WHERE status = 'delivered' GROUP BY 1]],
+  "DELETE FROM product_sales_figures",
+  [[INSERT INTO product_sales_figures SELECT (o.delivered_at AT TIME ZONE 'UTC')::date, i.product_id,
+      sum(i.quantity), sum(i.subtotal - i.discount_amount) FROM orders o JOIN order_items i ON i.order_id = o.id
+      WHERE o.status = 'delivered' GROUP BY 1, 2]],
+  "DELETE FROM user_order_figures",
+  [[INSERT INTO user_order_figures SELECT u.id, count(o.id), COALESCE(sum(o.total_amount - o.refunded_amount), 0),
+      max(o.created_at) FROM users u LEFT JOIN orders o ON o.user_id = u.id AND o.status = 'delivered' GROUP BY u.id]],
   [[UPDATE product_ratings p SET sold = s.n FROM (SELECT i.product_id, sum(i.quantity) AS n FROM order_items i
       JOIN orders o ON o.id = i.order_id WHERE o.status = 'delivered' GROUP BY 1) AS s WHERE s.product_id = p.product_id]],
 }
@@ -304,7 +316,7 @@ function scale.run(count)
   run(s, ("SELECT setval('order_number_seq', %d)"):format(world.first_number + count))
   run(s, "COMMIT")
   for _, name in ipairs(TABLES) do run(s, "VACUUM (ANALYZE) " .. name) end
-  run(s, "VACUUM (ANALYZE) loyalty_points; ")
+  for _, name in ipairs(DERIVED) do run(s, "VACUUM (ANALYZE) " .. name) end
   s:close()
   files.print(("%d orders of %d customers in %.1f s\n"):format(count, world.customers, time.monotonic() - begun))
 end

@@ -3,6 +3,7 @@
 local auth        = require "omade.auth"
 local changes     = require "bakery.services.order_changes"
 local config      = require "omade.config"
+local db          = require "omade.db"
 local idempotency = require "omade.idempotency"
 local log         = require "omade.log"
 local rules       = require "bakery.rules.orders"
@@ -31,7 +32,13 @@ local function clean()
   end
 end
 
+--- Movements of sales become sums.
+local function compact()
+  auth.as_system(function() db.exec "SELECT compact_sales_figures()" end)
+end
+
 every(30, "orders.unpaid", tasks.cancel_unpaid)
 every(3600, "cleaning", clean)
+every(3600, "figures", compact)
 
 return tasks

@@ -157,6 +157,17 @@ return {
     check.equal(days "from=2000-01-01&to=2100-01-01", expected("2000-01-01", "2100-01-01"))
   end },
 
+  { "products sold within any days: whole days of UTC from figures, the ends from orders", function()
+    for _, range in ipairs { { "2026-03-09", "2026-03-09" }, { "2026-03-10", "2026-03-10" }, { "2026-03-09", "2026-03-10" },
+                             { "2026-09-27", "2026-09-27" }, { "2026-03-01", "2026-03-31" }, { "2000-01-01", "2100-01-01" } } do
+      for _, row in ipairs(get("product-stats", ("from=%s&to=%s&limit=100"):format(range[1], range[2])).product_stats) do
+        check.equal(("%d %.2f"):format(row.sold, row.revenue), value([[SELECT COALESCE(sum(quantity), 0) || ' ' ||
+          COALESCE(sum(subtotal - discount_amount), 0)::numeric(10,2) FROM order_items WHERE product_id = '%s' AND order_id IN
+          (SELECT id FROM orders WHERE status = 'delivered' AND %s BETWEEN '%s' AND '%s')]], row.id, DAY, range[1], range[2]))
+      end
+    end
+  end },
+
   { "customers, with guests and strangers apart", function()
     local rows = get("customers", "from=2000-01-01&to=2100-01-01").customers
     for _, row in ipairs(rows) do

@@ -40,6 +40,9 @@ INSERT INTO wanted VALUES
     ('newsletter_subscribers', 'SELECT INSERT DELETE', NULL),
     ('uploads', 'SELECT INSERT', 'SELECT'),
     ('custom_cake_configurations', 'SELECT INSERT', 'SELECT'),
+    ('sales_figures', 'SELECT', 'SELECT'),
+    ('product_sales_figures', 'SELECT', 'SELECT'),
+    ('user_order_figures', 'SELECT', 'SELECT'),
     ('public_profiles', 'SELECT', 'SELECT');
 INSERT INTO wanted
 SELECT name, CASE WHEN current_setting('server_version_num')::integer >= 150000 THEN 'SELECT' END, 'SELECT'
@@ -67,7 +70,8 @@ SELECT t.same(t.columns('app_user', relation::regclass, 'UPDATE'), wanted,
     ('newsletter_subscribers', 'subscribed_at unsubscribed_at'),
     ('loyalty_points', NULL), ('loyalty_ledger', NULL), ('order_items', NULL), ('order_status_history', NULL),
     ('custom_cake_configurations', NULL), ('payments', NULL), ('refunds', NULL), ('user_identities', NULL),
-    ('idempotency_keys', NULL), ('audit_log', NULL), ('uploads', NULL), ('product_ratings', NULL))
+    ('idempotency_keys', NULL), ('audit_log', NULL), ('uploads', NULL), ('product_ratings', NULL),
+    ('sales_figures', NULL), ('product_sales_figures', NULL), ('user_order_figures', NULL))
     AS v(relation, wanted);
 
 -- What readonly_user does not read: hashes, tokens, and what may hold them.
@@ -152,9 +156,11 @@ SELECT t.same(string_agg(proname, ' '), NULL, 'definer functions have their own 
   FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef
    AND proconfig IS DISTINCT FROM ARRAY['search_path=pg_catalog, public'];
 SELECT t.same(string_agg(proname, ' ' ORDER BY proname),
-    'add_sold anonymise_user app_rides calculate_order_total check_rider claim_idempotency_key complete_slot '
+    'add_product_sales add_sold add_user_order_figures anonymise_user app_rides book_sale book_sold_lines '
+    'calculate_order_total check_rider claim_idempotency_key compact_sales_figures complete_slot '
     'count_booked count_promo_use count_reviews count_sold_lines count_sold_order create_loyalty_points '
-    'create_product_ratings fail_delivery find_promo find_sign_in find_tracked_order free_rider_slots kept_idempotency_answer lock_points '
+    'create_product_ratings create_user_order_figures fail_delivery find_promo find_sign_in find_tracked_order free_rider_slots '
+    'kept_idempotency_answer lock_points '
     'lock_products lock_promo lock_slot move_stock order_has_token recount_promo_uses search_customers search_orders '
     'slot_contacts subscribe_newsletter sum_loyalty_points unsubscribe_newsletter upload_exists',
     'and these are all of them')
@@ -164,8 +170,9 @@ SELECT t.same(string_agg(p.proname, ' '), NULL, 'no function of ours is for ever
  WHERE pronamespace = 'public'::regnamespace AND proowner = 'omade_owner'::regrole
    AND EXISTS (SELECT FROM aclexplode(COALESCE(proacl, acldefault('f', proowner))) WHERE grantee = 0);
 SELECT t.same(string_agg(proname, ' ' ORDER BY proname),
-    'anonymise_user app_is_admin app_is_staff app_order_id app_rides app_role app_user_id claim_idempotency_key '
-    'fail_delivery find_promo find_sign_in find_tracked_order kept_idempotency_answer lock_points lock_products lock_promo lock_slot '
+    'anonymise_user app_is_admin app_is_staff app_order_id app_rides app_role app_sees_sales app_user_id claim_idempotency_key '
+    'compact_sales_figures fail_delivery find_promo find_sign_in find_tracked_order kept_idempotency_answer lock_points '
+    'lock_products lock_promo lock_slot '
     'move_stock next_order_number order_has_token order_total search_customers search_orders search_products '
     'shop_timezone slot_contacts subscribe_newsletter take_idempotency_key unsubscribe_newsletter upload_exists',
     'what app_user may call')

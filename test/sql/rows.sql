@@ -13,7 +13,9 @@ SELECT t.same((SELECT count(*) FROM users) + (SELECT count(*) FROM orders)
               + (SELECT count(*) FROM refunds) + (SELECT count(*) FROM promo_redemptions)
               + (SELECT count(*) FROM loyalty_ledger) + (SELECT count(*) FROM outbox)
               + (SELECT count(*) FROM idempotency_keys) + (SELECT count(*) FROM audit_log)
-              + (SELECT count(*) FROM newsletter_subscribers) + (SELECT count(*) FROM uploads),
+              + (SELECT count(*) FROM newsletter_subscribers) + (SELECT count(*) FROM uploads)
+              + (SELECT count(*) FROM sales_figures) + (SELECT count(*) FROM product_sales_figures)
+              + (SELECT count(*) FROM user_order_figures),
               0::bigint, 'unset: no private row, no error');
 SELECT t.ok((SELECT count(*) FROM products) >= 30 AND (SELECT count(*) FROM reviews) > 0
             AND (SELECT count(*) FROM product_ratings) >= 30, 'unset: the catalogue and its reviews');
@@ -75,6 +77,9 @@ INSERT INTO relations VALUES
     ('products', NULL, NULL, NULL), ('product_ratings', NULL, NULL, NULL), ('reviews', NULL, NULL, NULL),
     ('delivery_schedules', NULL, NULL, NULL),
     ('promo_codes', '{staff,admin,system}', 'false', 'false'),
+    ('sales_figures', '{staff,admin,system}', 'false', 'false'),
+    ('product_sales_figures', '{staff,admin,system}', 'false', 'false'),
+    ('user_order_figures', '{staff,admin,system}', 'user_id = %1$L', 'false'),
     ('users', '{staff,admin,system}', 'id = %1$L', 'false'),
     ('loyalty_points', '{staff,admin,system}', 'user_id = %1$L', 'false'),
     ('loyalty_ledger', '{staff,admin,system}', 'user_id = %1$L', 'false'),
@@ -116,7 +121,8 @@ BEGIN
     EXECUTE format('SELECT count(*) || '' '' || COALESCE(md5(string_agg(k, '' '' ORDER BY k)), '''')
                       FROM (SELECT %s::text AS k FROM public.%I WHERE %s) AS x',
                    CASE relation WHEN 'product_ratings' THEN 'product_id' WHEN 'idempotency_keys' THEN 'key'
-                                 WHEN 'uploads' THEN 'name' ELSE 'id' END, relation, condition)
+                                 WHEN 'uploads' THEN 'name' WHEN 'user_order_figures' THEN 'user_id'
+                                 WHEN 'sales_figures' THEN 'quarter' WHEN 'product_sales_figures' THEN 'day' ELSE 'id' END, relation, condition)
        INTO found;
     RETURN found;
 END

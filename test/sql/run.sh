@@ -208,7 +208,7 @@ check "a search is a session's first statement" typing_error_is_found
 # ---- files of asserts ----------------------------------------------------------------
 
 db_psql -f "$here/helpers.sql" || exit 1
-for file in schema totals views ratings people orders operations rows rights search seed; do run_file "$file"; done
+for file in schema totals views figures ratings people orders operations rows rights search seed; do run_file "$file"; done
 
 # ---- stock is written in place -------------------------------------------------------
 
@@ -356,6 +356,51 @@ check "and free afterwards" wait_for "SELECT claimed FROM $claim"
 deliver() { echo "UPDATE orders SET status = 'delivered' WHERE id = t.ord($1);"; }
 check "the last two of a slot are delivered at once: the second waits" two_at_once "$(deliver 821)" "$(deliver 822)"
 check "and the slot is completed" wait_for "SELECT status = 'completed' FROM delivery_schedules WHERE id = t.ord(2)"
+
+# Figures of sales: two of different buyers and products in one quarter of an hour.
+db_psql <<'SEED' >/dev/null
+INSERT INTO products (id, name, price) VALUES (t.product(811), 'Quiet', 1), (t.product(812), 'Still', 1);
+INSERT INTO orders (id, user_id, subtotal, total_amount, status) SELECT t.ord(n), t.usr(17 + n % 2), 1, 1, 'ready' FROM unnest(ARRAY[831, 832, 833]) AS n;
+INSERT INTO order_items (order_id, product_id, quantity, unit_price, subtotal) VALUES
+    (t.ord(831), t.product(811), 1, 1, 1), (t.ord(832), t.product(812), 1, 1, 1), (t.ord(833), t.product(812), 1, 1, 1);
+SEED
+check "two are delivered in one quarter of an hour: nobody waits" side_by_side "$(deliver 831)" \
+  "UPDATE orders SET status = 'delivered' WHERE id = t.ord(832) RETURNING true"
+check "one buyer's two: the second waits" two_at_once "$(deliver 833)" \
+  "UPDATE orders SET status = 'preparing', delivered_at = NULL WHERE id = t.ord(831)"
+check "a delivery while the figures are merged: nobody waits" side_by_side \
+  "SELECT set_config('app.user_role', 'system', true), compact_sales_figures();" \
+  "UPDATE orders SET status = 'delivered' WHERE id = t.ord(831) RETURNING true"
+sales_hold() {
+  wait_for "SELECT (SELECT (sum(orders), sum(revenue))::text FROM sales_figures)
+      = (SELECT (count(*), sum(total_amount - refunded_amount))::text FROM orders WHERE status = 'delivered')
+    AND (SELECT (sum(sold), sum(revenue))::text FROM product_sales_figures) = (SELECT (sum(i.quantity), sum(i.subtotal - i.discount_amount))::text
+           FROM orders o JOIN order_items i ON i.order_id = o.id WHERE status = 'delivered')
+    AND NOT EXISTS (SELECT FROM user_order_figures f WHERE (f.total_orders, f.total_spent, f.last_order_date) IS DISTINCT FROM
+          (SELECT (count(*), COALESCE(sum(total_amount - refunded_amount), 0), max(created_at)) FROM orders o
+            WHERE o.user_id = f.user_id AND status = 'delivered'))"
+}
+check "and all of them are right" sales_hold
+# Each takes what the other has, in the other order: deliveries, refunds and merging.
+mill() {
+  local i pids=()
+  for ((i = 0; i < 8; i++)); do
+    db_psql >/dev/null 2>>"$tmp/mill.err" <<SEED &
+SET app.user_role = 'system';
+DO \$\$ BEGIN FOR i IN 1..30 LOOP
+  UPDATE orders SET status = CASE status WHEN 'delivered' THEN 'preparing' ELSE 'delivered' END, delivered_at = NULL
+   WHERE id = t.ord(831 + ($i + i) % 3);
+  PERFORM lock_points(user_id) FROM orders WHERE id = t.ord(831 + ($i + i) % 3);
+  COMMIT;
+  IF i % 10 = 0 THEN PERFORM compact_sales_figures(); COMMIT; END IF;
+END LOOP; END \$\$;
+SEED
+    pids+=($!)
+  done
+  for i in "${pids[@]}"; do wait "$i" || { cat "$tmp/mill.err"; return 1; }; done
+  sales_hold
+}
+check "eight deliver and take back three orders while figures are merged: no deadlock, all right" mill
 
 # Sixteen want five places.
 crowd() {

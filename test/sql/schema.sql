@@ -10,8 +10,8 @@ SELECT t.same(
         AND relname <> 'schema_migrations'),
     'audit_log custom_cake_configurations delivery_schedules idempotency_keys loyalty_ledger '
     'loyalty_points newsletter_subscribers order_items order_status_history orders outbox '
-    'password_resets payments product_ratings products promo_codes promo_redemptions refunds '
-    'reviews uploads user_identities users',
+    'password_resets payments product_ratings product_sales_figures products promo_codes '
+    'promo_redemptions refunds reviews sales_figures uploads user_identities user_order_figures users',
     'the tables');
 
 SELECT t.same(

@@ -8,17 +8,41 @@ local reports = {}
 --- Days of a report that names none: the last 30.
 reports.DAYS = 30
 
+-- As sub-selects, so that indexes serve: row-level security lets through to them only what
+-- cannot leak, and PostgreSQL does not see that of an expression with shop_timezone().
+local BEGINS <const> = "(SELECT ($1::date)::timestamp AT TIME ZONE shop_timezone())"
+local ENDS <const> = "(SELECT ($2::date + 1)::timestamp AT TIME ZONE shop_timezone())"
+
 local function within(column)
-  return ([[%s >= ($1::date)::timestamp AT TIME ZONE shop_timezone()
-    AND %s < ($2::date + 1)::timestamp AT TIME ZONE shop_timezone()]]):format(column, column)
+  return ("%s >= %s AND %s < %s"):format(column, BEGINS, column, ENDS)
+end
+
+--- Sales of products within the days: whole days of UTC from their figures, what is left at
+-- both ends (less than a day each) from the orders.
+local function product_sales()
+  local whole = ("date_trunc('day', %s + interval '1 day' - interval '1 microsecond', 'UTC')"):format(BEGINS)
+  local first = ("(SELECT LEAST(%s, %s))"):format(whole, ENDS)
+  local last = ("(SELECT GREATEST(date_trunc('day', %s, 'UTC'), %s))"):format(ENDS, first)
+  local function ends(from, to)
+    return ([[SELECT i.product_id, i.quantity, i.subtotal - i.discount_amount
+        FROM orders o JOIN order_items i ON i.order_id = o.id
+       WHERE o.status = 'delivered' AND o.delivered_at >= %s AND o.delivered_at < %s]]):format(from, to)
+  end
+  return ([[SELECT product_id, sum(sold)::bigint AS sold, sum(revenue) AS revenue FROM (
+      SELECT product_id, sold, revenue FROM product_sales_figures
+       WHERE day >= (SELECT (%s AT TIME ZONE 'UTC')::date) AND day < (SELECT (%s AT TIME ZONE 'UTC')::date)
+      UNION ALL %s
+      UNION ALL %s) AS parts GROUP BY product_id]]):format(first, last, ends(BEGINS, first), ends(last, ENDS))
 end
 
 reports["daily-sales"] = {
   name = "daily_sales",
   columns = { { name = "sale_date" }, { name = "order_count" }, { name = "total_revenue" },
               { name = "avg_order_value" } },
-  rows = [[SELECT sale_date, order_count, total_revenue, round(avg_order_value, 2) AS avg_order_value
-    FROM daily_sales WHERE sale_date BETWEEN $1::date AND $2::date]],
+  rows = [[SELECT (quarter AT TIME ZONE shop_timezone())::date AS sale_date, sum(orders)::bigint AS order_count,
+      sum(revenue) AS total_revenue, round(sum(revenue) / sum(orders), 2) AS avg_order_value
+    FROM sales_figures WHERE ]] .. within "quarter" .. [[
+    GROUP BY 1 HAVING sum(orders) <> 0]],
   order = "r.sale_date DESC",
 }
 
@@ -31,25 +55,27 @@ reports["product-stats"] = {
   rows = [[SELECT p.id, p.name, p.category, p.price, p.stock, round(p.avg_rating, 2) AS avg_rating, p.review_count,
       p.total_sold, COALESCE(l.sold, 0) AS sold, COALESCE(l.revenue, 0) AS revenue
     FROM product_stats p
-    LEFT JOIN (SELECT i.product_id, sum(i.quantity) AS sold, sum(i.subtotal - i.discount_amount) AS revenue
-                 FROM order_items i JOIN orders o ON o.id = i.order_id
-                WHERE o.status = 'delivered' AND ]] .. within "o.delivered_at" .. [[
-                GROUP BY i.product_id) l ON l.product_id = p.id]],
+    LEFT JOIN (]] .. product_sales() .. [[) l ON l.product_id = p.id]],
   order = "r.revenue DESC, r.id",
 }
 
---- The view's figures are of all time, orders and spent of the days.
+--- Figures of all time, then orders and spent of the days.  The former as sub-selects: they are
+-- asked for the rows of a page only, once it is known which ones these are.
 reports.customers = {
   name = "customers",
   columns = { { name = "id" }, { name = "name" }, { name = "email" }, { name = "total_orders" },
               { name = "total_spent" }, { name = "last_order_date", kind = "time" }, { name = "loyalty_points" },
               { name = "orders" }, { name = "spent" } },
-  rows = [[SELECT c.user_id AS id, c.name, c.email, c.total_orders, c.total_spent, c.last_order_date,
-      c.loyalty_points, COALESCE(l.orders, 0) AS orders, COALESCE(l.spent, 0) AS spent
-    FROM user_order_summary c JOIN users u ON u.id = c.user_id
+  rows = [[SELECT u.id, u.name, u.email,
+      (SELECT f.total_orders FROM user_order_figures f WHERE f.user_id = u.id) AS total_orders,
+      (SELECT f.total_spent FROM user_order_figures f WHERE f.user_id = u.id) AS total_spent,
+      (SELECT f.last_order_date FROM user_order_figures f WHERE f.user_id = u.id) AS last_order_date,
+      (SELECT p.points FROM loyalty_points p WHERE p.user_id = u.id) AS loyalty_points,
+      COALESCE(l.orders, 0) AS orders, COALESCE(l.spent, 0) AS spent
+    FROM users u
     LEFT JOIN (SELECT o.user_id, count(*) AS orders, sum(o.total_amount - o.refunded_amount) AS spent
                  FROM orders o WHERE o.status = 'delivered' AND ]] .. within "o.delivered_at" .. [[
-                GROUP BY o.user_id) l ON l.user_id = c.user_id
+                GROUP BY o.user_id) l ON l.user_id = u.id
     WHERE u.role = 'customer' OR l.orders > 0]],
   order = "r.spent DESC, r.id",
 }
