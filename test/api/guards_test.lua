@@ -16,7 +16,7 @@ local SYSTEM <const> = {
   ["lua/bakery/services/delivery.lua"] = 1,
   ["lua/bakery/services/payment.lua"] = 1,
   ["lua/bakery/services/social.lua"] = 1,
-  ["lua/bakery/tasks.lua"] = 2,
+  ["lua/bakery/tasks.lua"] = 3,
 }
 
 local function whom(path, options)
