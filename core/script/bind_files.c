@@ -68,9 +68,9 @@ static int write_to(lua_State *L, FILE *f)
     size_t n;
     const char *text = luaL_checklstring(L, 1, &n);
 
-    if (fwrite(text, 1, n, f) != n || fflush(f) != 0)
-        return luaL_error(L, "cannot write: %s", strerror(errno));
-    return 0;
+    if (fwrite(text, 1, n, f) == n && fflush(f) == 0) return 0;
+    lua_pushfstring(L, "cannot write: %s", strerror(errno));
+    return lua_error(L);
 }
 
 static int files_print(lua_State *L) { return write_to(L, stdout); }

@@ -185,6 +185,10 @@ check 'size' says 0 '^public +bloated +[0-9]+ MB +[0-9]+ MB +[0-9]+ MB$'
 check 'size: of the database' has "^- the database $database takes [0-9]+ MB"
 omade db size --json
 check 'size --json' json_has '{rows,0,total_bytes}' "$(owner "SELECT pg_total_relation_size('bloated')")"
+code=0
+"$binary" db size >/dev/full 2>"$work/err" || code=$?
+: >"$work/out"
+check 'size, to a full disk' complains 1 'cannot write: No space'
 omade db rows
 check 'rows' says 0 '^public +bloated +10000 +90000 +100000 +0 +90000 '
 check 'rows: needs vacuum' has '^- bloated needs vacuum: 90000 dead'
