@@ -9,6 +9,7 @@
 #include "db/pg_pool.h"
 #include "script/bind_crypto.h"
 #include "script/bind_http.h"
+#include "script/bind_mail.h"
 #include "script/bind_shared.h"
 #include "script/bind_tasks.h"
 #include "script/task.h"
@@ -217,6 +218,7 @@ void runtime_stop(struct runtime *rt)
     jobs_stop(&rt->env);
     if (rt->env.current != NULL) vm_free(rt->env.current);
     http_end(&rt->env);
+    mail_end(&rt->env);
     if (rt->env.redis != NULL) redis_close(rt->env.redis, on_redis_closed, rt);
     if (rt->env.pg != NULL) pg_pool_close(rt->env.pg, on_pg_closed, rt);
     while (rt->closing > 0) uv_run(&rt->loop, UV_RUN_ONCE);

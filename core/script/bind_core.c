@@ -1,9 +1,11 @@
 #include "script/bind_core.h"
 
+#include <fcntl.h>
 #include <lauxlib.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -279,6 +281,43 @@ static int engine_setting_file(lua_State *L)
     return 1;
 }
 
+/* All of it, or nothing. */
+static bool append_whole(int fd, const char *p, size_t n)
+{
+    off_t before = lseek(fd, 0, SEEK_END);
+    ssize_t written = write(fd, p, n);
+
+    if (written == (ssize_t)n) return true;
+    if (written > 0 && ftruncate(fd, before) != 0)
+        log_warn("a file ends with a torn line", log_int("written", written));
+    return false;
+}
+
+/* engine.append_to_setting_file(name, line): adds a line to the file that a setting
+ * names, from the home folder or absolute. */
+static int engine_append_to_setting_file(lua_State *L)
+{
+    struct vm *vm = vm_of(L);
+    const char *name = luaL_checkstring(L, 1), *path = vm_setting(vm, name);
+    const char *line;
+    size_t n;
+    int fd;
+    bool ok;
+
+    luaL_checkstring(L, 2);
+    if (path == NULL) return luaL_error(L, "%s is not set", name);
+    if (*path != '/') path = lua_pushfstring(L, "%s/%s", vm->env->home, path);
+    lua_pushvalue(L, 2);
+    lua_pushliteral(L, "\n");
+    lua_concat(L, 2);
+    line = lua_tolstring(L, -1, &n);
+    fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    ok = fd >= 0 && append_whole(fd, line, n);
+    if (fd >= 0) close(fd);
+    if (!ok) return luaL_error(L, "%s: cannot write to %s", name, path);
+    return 0;
+}
+
 /* engine.json(text): JSON bytes, spliced as they are */
 static int engine_json(lua_State *L)
 {
@@ -374,6 +413,7 @@ int luaopen_omade_engine(lua_State *L)
         { "trim", engine_trim },
         { "file", engine_file },
         { "setting_file", engine_setting_file },
+        { "append_to_setting_file", engine_append_to_setting_file },
         { "upload_dir", engine_upload_dir },
         { "upload_parts", uploads_parts },
         { "upload_keep", uploads_keep },

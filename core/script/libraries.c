@@ -10,6 +10,7 @@
 #include "script/bind_http.h"
 #include "script/bind_json.h"
 #include "script/bind_jwt.h"
+#include "script/bind_mail.h"
 #include "script/bind_money.h"
 #include "script/bind_pg.h"
 #include "script/bind_redis.h"
@@ -33,6 +34,7 @@ static void open_natives(lua_State *L)
         { "omade.core.json", luaopen_omade_json },
         { "omade.core.jwt", luaopen_omade_jwt },
         { "omade.core.log", luaopen_omade_log },
+        { "omade.core.mail", luaopen_omade_mail },
         { "omade.core.money", luaopen_omade_money },
         { "omade.core.redis", luaopen_omade_redis },
         { "omade.core.shared", luaopen_omade_shared },

@@ -56,10 +56,10 @@ struct script_env {
     struct buf scratch;        /* for answers; empty between uses */
     struct buf answer_headers; /* lines that every answer carries: a reload's error */
     size_t tasks_live, spawned;
-    void *curl, *crypto;     /* bindings' own state, made when first used */
-    struct vm *current;      /* the generation that new work goes to */
-    struct server *server;   /* NULL where there is none */
-    struct metrics *metrics; /* this worker's figures; NULL where nobody counts */
+    void *curl, *crypto, *mail; /* bindings' own state, made when first used */
+    struct vm *current;         /* the generation that new work goes to */
+    struct server *server;      /* NULL where there is none */
+    struct metrics *metrics;    /* this worker's figures; NULL where nobody counts */
     const struct metrics *all_metrics; /* of all workers */
     int workers;
     char *fault; /* why the scripts on the disk do not load; NULL */

@@ -9,6 +9,8 @@ local log         = require "omade.log"
 local rules       = require "bakery.rules.orders"
 local tokens      = require "bakery.services.tokens"
 
+require "bakery.services.outbox_worker"
+
 local tasks = {}
 
 --- Cancels online orders that nobody paid for; each in a transaction of its own.

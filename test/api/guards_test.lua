@@ -14,6 +14,7 @@ local SYSTEM <const> = {
   ["lua/bakery/routes/auth.lua"] = 4,
   ["lua/bakery/services/accounts.lua"] = 2,
   ["lua/bakery/services/delivery.lua"] = 1,
+  ["lua/bakery/services/outbox_worker.lua"] = 2,
   ["lua/bakery/services/payment.lua"] = 1,
   ["lua/bakery/services/social.lua"] = 1,
   ["lua/bakery/tasks.lua"] = 3,

@@ -8,7 +8,8 @@
 # `./omade test` sets them.  Lines "-- serve: OPTIONS" and "-- env: NAME=VALUE" at the top of
 # the file change how the server is started, "-- app: FOLDER" says what it serves,
 # "-- files: N" how many files it may open, "-- before: SCRIPT" what makes files in $TEST_WORK
-# for it, and prints more settings.
+# for it, and prints more settings.  "-- port: NAME" is a free port in the variable NAME; in the
+# lines of env, @NAME@ is replaced by it, and @TEST_WORK@ by that folder.
 set -euo pipefail
 ulimit -n "$(ulimit -Hn)"
 export PGOPTIONS='-c client_min_messages=warning'
@@ -72,8 +73,14 @@ redis_number=$((1 + $$ % 900))
 
 # ---- the server ------------------------------------------------------------------------------
 mapfile -t options < <(sed -n 's/^-- serve: //p' "$file" | tr ' ' '\n')
-export UPLOAD_DIR=$work/uploads RATE_LIMITS=${RATE_LIMITS:-off}
+export UPLOAD_DIR=$work/uploads RATE_LIMITS=${RATE_LIMITS:-off} OUTBOX_DRIVER=${OUTBOX_DRIVER:-off}
+export TEST_WORK=$work
+free_port() { lua5.4 -e 'print((select(2, require("socket").bind("127.0.0.1", 0):getsockname())))'; }
+while IFS= read -r port_name; do
+  export "${port_name?}=$(free_port)"
+done < <(sed -n 's/^-- port: //p' "$file")
 while IFS= read -r line; do
+  while [[ $line =~ @([A-Z_]+)@ ]]; do line=${line//"${BASH_REMATCH[0]}"/${!BASH_REMATCH[1]}}; done
   export "${line?}"
 done < <(sed -n 's/^-- env: //p' "$file")
 
@@ -103,7 +110,7 @@ if [[ " ${options[*]} " == *" dev "* ]]; then
   cp -r "$app" "$work/"                      # tests edit it
   app=$work/$(basename "$app")
 fi
-export TEST_APP=$app TEST_WORK=$work TEST_BINARY=$binary
+export TEST_APP=$app TEST_BINARY=$binary
 arguments=()
 for option in "${options[@]}"; do [[ $option == dev ]] || arguments+=("$option"); done
 
