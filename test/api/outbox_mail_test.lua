@@ -23,7 +23,7 @@ local function value(sql, ...) return client.sql((sql:format(...))) end
 
 ---- The server and its mails --------------------------------------------------------------------------
 
-local sink = client.shell(("/usr/bin/aiosmtpd -n -c aiosmtpd.handlers.Mailbox -l 127.0.0.1:%s '%s' >'%s.log' 2>&1 & echo $!")
+local sink = client.shell(("/usr/bin/aiosmtpd -n -c aiosmtpd.handlers.Mailbox -l 127.0.0.1:%s '%s' >'%s.log' 2>&1 & echo $! | tee $TEST_WORK/sink.pid")
   :format(os.getenv "SMTP_PORT", MAILS, MAILS))
 
 local function decode(text)

@@ -32,7 +32,7 @@ end
 
 local function start(delay, failures, refused)
   stop()
-  receiver = client.shell(("lua5.4 '%s/test/api/lib/receiver.lua' %s '%s' %s %s '%s' >/dev/null 2>&1 & echo $!")
+  receiver = client.shell(("lua5.4 '%s/test/api/lib/receiver.lua' %s '%s' %s %s '%s' >/dev/null 2>&1 & echo $! | tee $TEST_WORK/receiver.pid")
     :format(HOME, os.getenv "RECEIVER_PORT", log, delay, failures, refused or ""))
 end
 
@@ -77,11 +77,6 @@ local function check_order(list)
     if one.status == 200 then taken[id] = true end
   end
   return taken
-end
-
-local function insert(aggregate, topic, payload)
-  return tonumber(value("INSERT INTO outbox (aggregate_id, topic, payload) VALUES ('%s', '%s', '%s') RETURNING id",
-                        aggregate, topic, payload or "{}"))
 end
 
 local function new_id() return value "SELECT gen_random_uuid()" end
@@ -139,7 +134,13 @@ return {
   { "what fails too often is given up; others of its kind wait, strangers do not", function()
     start(0, 0, "test.bad")
     local a, b = new_id(), new_id()
-    local bad, after, other = insert(a, "test.bad", '{"token": "secret-token", "n": 1}'), insert(a, "test.good"), insert(b, "test.good")
+    local ids = {}      -- at once: all three wait when the first is tried
+    for id in value([[INSERT INTO outbox (aggregate_id, topic, payload) VALUES
+        ('%s', 'test.bad', '{"token": "secret-token", "n": 1}'), ('%s', 'test.good', '{}'), ('%s', 'test.good', '{}')
+        RETURNING id]], a, a, b):gmatch "%d+" do
+      ids[#ids + 1] = tonumber(id)
+    end
+    local bad, after, other = table.unpack(ids)
     client.eventually(60, "given up", function() return value("SELECT failed_at IS NOT NULL FROM outbox WHERE id = %d", bad) == "t" end)
     all_sent()
     check.equal(value("SELECT attempts || ' ' || last_error FROM outbox WHERE id = %d", bad), "10 the receiver answered 500")

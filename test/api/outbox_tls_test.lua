@@ -27,7 +27,7 @@ local function start(options)
   client.eventually(60, "the port is free", function()
     return not select(2, client.shell "bash -c 'exec 3<>/dev/tcp/127.0.0.1/'$SMTP_PORT")
   end)
-  sink = client.shell(("/usr/bin/aiosmtpd -n %s -c aiosmtpd.handlers.Mailbox -l 127.0.0.1:%s '%s/mails' >'%s/sink.log' 2>&1 & echo $!")
+  sink = client.shell(("/usr/bin/aiosmtpd -n %s -c aiosmtpd.handlers.Mailbox -l 127.0.0.1:%s '%s/mails' >'%s/sink.log' 2>&1 & echo $! | tee $TEST_WORK/sink.pid")
     :format(options, os.getenv "SMTP_PORT", WORK, WORK))
   client.eventually(60, "the mail server listens", function()
     return client.shell "timeout 2 bash -c 'exec 3<>/dev/tcp/127.0.0.1/'$SMTP_PORT'; head -c 3 <&3' 2>/dev/null" == "220"
