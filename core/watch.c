@@ -11,6 +11,14 @@ enum { DEPTH_MAX = 12 };
 
 int watch_open(void) { return inotify_init1(IN_NONBLOCK | IN_CLOEXEC); }
 
+/* What a link leads to may be changed where nobody looks. */
+static void watch_target(int fd, const char *link)
+{
+    const uint32_t what = IN_CLOSE_WRITE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF;
+
+    if (inotify_add_watch(fd, link, what) < 0) return; /* it leads nowhere */
+}
+
 static void watch_below(int fd, const char *folder, int depth)
 {
     const uint32_t what = IN_CLOSE_WRITE | IN_CREATE | IN_DELETE | IN_MOVED_FROM |
@@ -24,12 +32,12 @@ static void watch_below(int fd, const char *folder, int depth)
     while ((entry = readdir(dir)) != NULL) {
         char path[PATH_MAX];
 
-        if (entry->d_name[0] == '.' ||
-            (entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN))
-            continue;
-        if (snprintf(path, sizeof path, "%s/%s", folder, entry->d_name) <
+        if (entry->d_name[0] == '.' || entry->d_type == DT_REG) continue;
+        if (snprintf(path, sizeof path, "%s/%s", folder, entry->d_name) >=
             (int)sizeof path)
-            watch_below(fd, path, depth + 1);
+            continue;
+        if (entry->d_type != DT_DIR) watch_target(fd, path);
+        watch_below(fd, path, depth + 1); /* unless it is a folder, nothing */
     }
     closedir(dir);
 }

@@ -1,6 +1,7 @@
 -- Hot reload: swapped whole or not at all.
 -- serve: dev --workers 2
 -- env: ASAN_OPTIONS=detect_leaks=1:handle_segv=0
+-- env: SCRIPT_LOAD_CPU=500
 
 local check  = require "check"
 local client = require "client"
@@ -93,7 +94,107 @@ return {
     c:close()
   end },
 
-  { "a hundred saves under load: no failed request", function()
+  { "app.lua: no table, nothing, gone and back, far too large", function()
+    local good = io.open(app .. "/app.lua"):read "a"
+    for _, text in ipairs { "return 5", "return 'app'", "", "return { routes = 5 }", "return nil" } do
+      write("app.lua", text)
+      client.eventually(60, "an error for " .. text, error_header)
+      check.equal(shown(), "nine")
+      write("app.lua", good)
+      client.eventually(60, "no error", function() return not error_header() end)
+    end
+    os.remove(app .. "/app.lua")
+    client.eventually(60, "an error", error_header)
+    check.equal(shown(), "nine")
+    write("app.lua", good)
+    client.eventually(60, "no error", function() return not error_header() end)
+    client.shell("truncate -s 65M '" .. app .. "/large.lua'")
+    client.eventually(60, "an error", error_header)
+    check.matches(error_header(), "larger than 64 MiB")
+    check.equal(shown(), "nine")
+    os.remove(app .. "/large.lua")
+    client.eventually(60, "no error", function() return not error_header() end)
+    check.equal(shown(), "nine")
+  end },
+
+  { "files and folders that are links", function()
+    local elsewhere = os.getenv "TEST_WORK" .. "/elsewhere"
+    local function put(name, text)
+      local f = assert(io.open(elsewhere .. "/" .. name, "w"))
+      f:write(text)
+      f:close()
+    end
+    client.shell("mkdir -p " .. elsewhere .. "/folder")
+    put("file.lua", "return { text = 'link 1' }")
+    put("folder/file.lua", "return { text = 'link 2' }")
+    client.shell(("ln -sfn %s/file.lua '%s/part.lua' && ln -sfn %s/folder '%s/linked'"):format(elsewhere, app, elsewhere, app))
+    becomes "link 1"
+    put("file.lua", "return { text = 'link 3' }")
+    becomes "link 3"
+    put("new.lua", "return require 'linked.file'")
+    os.rename(elsewhere .. "/new.lua", elsewhere .. "/file.lua")      -- as editors do
+    becomes "link 2"
+    put("folder/file.lua", "return { text = 'link 4' }")
+    becomes "link 4"
+    os.remove(app .. "/part.lua")
+    os.remove(app .. "/linked")
+    part "nine"
+    becomes "nine"
+  end },
+
+  { "/_dev: what runs, and why scripts do not load", function()
+    local c = client.connect()
+    c:send(client.format("GET", "/stream"))
+    c:read_until "data: nine"
+    local function page() return check.status(client.get "/_dev", 200).body end
+    client.eventually(20, "the stream", function() return page():find "GET /stream" end)
+    check.matches(page(), "All scripts are loaded")
+    write("part.lua", "return {\n <oops> }")
+    client.eventually(20, "the error", error_header)
+    check.matches(page(), "part%.lua:2: .-&lt;")
+    part "nine"
+    client.eventually(20, "no error", function() return page():find "All scripts are loaded" end)
+    c:close()
+  end },
+
+  { "a stream of a generation that is too old ends, and its client goes on with the new one", function()
+    local c = client.connect()
+    c:send(client.format("GET", "/stream"))
+    c:read_until "data: nine"
+    for i = 1, 6 do
+      part("new " .. i)
+      becomes("new " .. i)
+    end
+    local text = assert(c:read_until "\r\n0\r\n\r\n", "the stream ends")
+    c:close()
+    local last = text:match ".*id: (%d+)\n"
+    check.truthy(text:find "data: nine\n" and not text:find "data: new", "one generation")
+    c = client.connect()
+    c:send(client.format("GET", "/stream", { headers = { ["Last-Event-ID"] = last } }))
+    check.matches(c:read_until "data: new 6", "id: " .. math.tointeger(last) + 1 .. "\n")
+    c:close()
+  end },
+
+  { "spawned tasks finish on their generation, jobs keep their clocks", function()
+    local function worth(name) return client.get("/shared/" .. name).json().data end
+    check.status(client.post "/spawned", 200)
+    part "later"
+    becomes "later"
+    client.eventually(20, "the spawned task", function() return worth "spawned" == "new 6" end)
+    local before = worth "ticks"
+    for i = 1, 30 do                         -- more often than the job is due
+      part("tick " .. i)
+      client.sleep(0.1)
+    end
+    client.eventually(20, "a tick", function() return worth "ticks" > before + 2 end)
+    becomes "tick 30"
+  end },
+
+  { "a hundred saves under load: no failed request, no more connections", function()
+    local function connections()
+      return client.sql "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'app_user'"
+    end
+    local before = connections()
     local c = {}
     for i = 1, 8 do c[i] = client.connect() end
     for i = 1, 100 do
@@ -107,6 +208,7 @@ return {
     end
     becomes "save 100"
     for k = 1, 8 do c[k]:close() end
+    check.equal(connections(), before)
   end },
 
   { "a worker that crashes while a script is broken comes back with the last good ones", function()
