@@ -109,4 +109,20 @@ return storm.tests {
       stream.connection:close()
     end
   end },
+
+  { "a stream shows that it lives while other orders change all the time", function()
+    local made, other = order(), order()
+    local stream = open(made)
+    read_to(stream, ids(made)[1])
+    stream.connection.timeout = 0.5
+    local text = ""
+    for i = 1, 120 do
+      local to = i % 2 == 1 and "failed" or "pending"
+      check.status(storm.send(storm.act("PATCH", other, "payment", staff, { payment_status = to })), 200)
+      text = text .. (stream.connection:more() or "")
+      if text:find(":\n\n", 1, true) then break end
+    end
+    check.matches(text, ":\n\n")
+    stream.connection:close()
+  end },
 }

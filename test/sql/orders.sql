@@ -262,6 +262,8 @@ SELECT t.same(t.attempt(format('INSERT INTO loyalty_ledger (user_id, points, rea
 INSERT INTO orders (id, user_id, total_amount, points_redeemed) VALUES (t.ord(941), t.usr(19), 0, 60), (t.ord(942), t.usr(19), 0, 60);
 INSERT INTO refunds (id, order_id, amount) VALUES (t.ord(1), t.ord(941), 1), (t.ord(2), t.ord(941), 1);
 
+SELECT t.app('rider', t.usr(6)::text);
+SELECT t.same(lock_points(t.usr(19)), NULL, 'lock_points tells a rider nothing');
 SELECT t.app('customer', t.usr(19)::text);
 SELECT t.same(lock_points(t.usr(19)), 100, 'lock_points: one''s own'), t.same(lock_points(t.usr(1)), NULL, 'nobody else''s');
 INSERT INTO loyalty_ledger (user_id, points, reason, order_id) VALUES (t.usr(19), -60, 'redeemed', t.ord(941));

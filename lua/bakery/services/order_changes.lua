@@ -68,6 +68,8 @@ local function payment_entries(order, status, payment_status, reference)
   }
 end
 
+local LOCK_POINTS <const> = "SELECT lock_points($1) AS points"
+
 local EARN <const> = [[
   INSERT INTO loyalty_ledger (user_id, points, reason, order_id) VALUES ($1, $2, 'earned', $3)
   ON CONFLICT DO NOTHING]]
@@ -143,6 +145,8 @@ end
 
 local function deliver_in(order, note, at)
   local list = {}
+  local points = order.user_id and commerce.points_earned(order) or 0
+  if points > 0 then list[1] = { LOCK_POINTS, order.user_id, as = "row" } end      -- before its slot
   local paid = order.payment_status == "paid"
   if not paid then
     if not rules.PAID_AT_THE_DOOR[order.payment_method] then
@@ -151,7 +155,6 @@ local function deliver_in(order, note, at)
     add(list, payment_entries(order, order.status, "paid"))
   end
   add(list, status_entries(order, "delivered", note, at))
-  local points = order.user_id and commerce.points_earned(order) or 0
   if points > 0 then list[#list + 1] = { EARN, order.user_id, points, order.id, as = "exec" } end
   db.batch(list)
 end
@@ -244,7 +247,7 @@ local CLAW_BACK <const> = [[
 --- Takes back what was earned for money that is returned, as far as it is still there.
 local function claw_back(order, refund_id, refunded)
   if not order.user_id then return end
-  local has = db.batch { { "SELECT lock_points($1) AS points", order.user_id, as = "row" },
+  local has = db.batch { { LOCK_POINTS, order.user_id, as = "row" },
                          { POINTS_LEFT, order.id, as = "row" } }
   local keeps = commerce.points_earned { total_amount = order.total_amount, tip_amount = order.tip_amount,
                                          delivery_fee = order.delivery_fee, tax_amount = order.tax_amount,

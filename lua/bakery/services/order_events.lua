@@ -6,6 +6,7 @@
 local db   = require "omade.db"
 local json = require "omade.json"
 local log  = require "omade.log"
+local time = require "omade.time"
 local web  = require "omade.web"
 
 local events = {}
@@ -47,9 +48,14 @@ local function wait(subscription, id)
     sleep(POLL)
     return true
   end
-  local payload
-  repeat payload = subscription:next(WAIT) until not payload or payload == id
-  return payload ~= nil       -- false: some may have been missed
+  local ends = time.monotonic() + WAIT      -- also when other orders change all the time
+  repeat
+    local left = ends - time.monotonic()
+    if left <= 0 then return false end
+    local payload = subscription:next(left)
+    if payload == false then return true end      -- some may have been missed
+  until payload == id
+  return true
 end
 
 --- Answers a request with the events of an order that the caller may see.

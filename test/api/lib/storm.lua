@@ -118,13 +118,13 @@ function storm.parallel(requests) return client.parallel(requests) end
 --- Requests at the same time; the answers must have these statuses and no other.
 function storm.expect(requests, expected)
   local answers = client.parallel(requests)
-  for status, count in pairs(client.statuses(answers)) do
-    if count ~= expected[status] then
-      local text
-      for _, answer in ipairs(answers) do if answer.status == status then text = answer.body end end
-      error(("%d answers of %d instead of %s: %s"):format(count, status, tostring(expected[status]), text), 2)
+  local counts = client.statuses(answers)
+  for _, answer in ipairs(answers) do
+    if not expected[answer.status] then
+      error(("%d of %d answers are %d: %s"):format(counts[answer.status], #answers, answer.status, answer.body), 2)
     end
   end
+  for status, count in pairs(expected) do check.equal(counts[status], count, "answers of " .. status) end
   return answers
 end
 
