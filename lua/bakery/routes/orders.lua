@@ -197,9 +197,14 @@ end
 
 local function shown(id) return view.load(id) or web.fail(404, "Order not found") end
 
+--- The token opens the order as its buyer: its rider gets none.
 local function show(req)
   local id = req.params.id
-  return access.with(req, id, function() return shown(id) end)
+  return access.with(req, id, function()
+    local order = shown(id)
+    if req.user and req.user.role == "rider" then order.tracking_token = json.null end
+    return order
+  end)
 end
 
 --- Status and history without personal data, for whoever knows the order.
