@@ -91,14 +91,20 @@ static int time_monotonic(lua_State *L)
     return 1;
 }
 
+/* Years have four digits. */
+#define YEAR_0 (-62167219200.0)
+#define YEAR_10000 253402300800.0
+
 /* time.iso([seconds]): "2026-01-15T10:30:00.123Z" */
 static int time_iso(lua_State *L)
 {
     char text[CLOCK_ISO_MAX];
     double seconds = luaL_optnumber(L, 1, NAN);
-    int64_t us = isnan(seconds) ? clock_wall_us() : (int64_t)llround(seconds * 1e6);
+    bool fits = isnan(seconds) || (seconds >= YEAR_0 && seconds < YEAR_10000 - 0.0005);
+    int64_t us;
 
-    luaL_argcheck(L, isnan(seconds) || fabs(seconds) < 2.5e11, 1, "out of range");
+    luaL_argcheck(L, fits, 1, "out of range");
+    us = isnan(seconds) ? clock_wall_us() : (int64_t)llround(seconds * 1e6);
     lua_pushlstring(L, text, clock_iso(us, text));
     return 1;
 }
@@ -189,7 +195,7 @@ static int time_date(lua_State *L)
     char text[CLOCK_ISO_MAX];
     double seconds = luaL_optnumber(L, 1, (lua_Number)clock_wall_us() / 1e6);
 
-    luaL_argcheck(L, fabs(seconds) < 2.5e11, 1, "out of range");
+    luaL_argcheck(L, seconds >= YEAR_0 && seconds < YEAR_10000, 1, "out of range");
     clock_iso((int64_t)floor(seconds) * 1000000, text);
     lua_pushlstring(L, text, 10);
     return 1;

@@ -235,12 +235,20 @@ function v.url(o)
   end, { type = "string", format = "uri-reference", maxLength = max })
 end
 
+-- What PostgreSQL and time.iso can write: the years 1 to 9999.  An offset may lead out of them.
+local EARLIEST <const>, LATEST <const> = time.parse "0001-01-01T00:00:00Z", time.parse "9999-12-31T23:59:59.999Z"
+
+local function in_calendar(text)
+  local seconds = time.parse(text)
+  return seconds and seconds >= EARLIEST and seconds <= LATEST and seconds or nil
+end
+
 --- A day, "2026-01-15".
 ---@param o? {optional?: boolean, label?: string}
 ---@return omade.rule
 function v.date(o)
   return rule(o, function(value)
-    if type(value) == "string" and #value == 10 and time.parse(value) then return value end
+    if type(value) == "string" and #value == 10 and in_calendar(value) then return value end
     return nil, "must be a date (YYYY-MM-DD)"
   end, { type = "string", format = "date" })
 end
@@ -250,7 +258,7 @@ end
 ---@return omade.rule
 function v.time(o)
   return rule(o, function(value)
-    local seconds = type(value) == "string" and #value > 10 and time.parse(value)
+    local seconds = type(value) == "string" and #value > 10 and in_calendar(value)
     if not seconds then return nil, "must be a time (RFC 3339)" end
     return time.iso(seconds)
   end, { type = "string", format = "date-time" })
