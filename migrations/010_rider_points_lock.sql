@@ -1,4 +1,4 @@
--- 008_rider_points_lock.sql -- a delivery locks the buyer's points before slot and product
+-- 010_rider_points_lock.sql -- a delivery locks the buyer's points before slot and product
 -- figures, as orders, cancellations and refunds do: the other way round two of them waited
 -- for each other.
 
