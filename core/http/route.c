@@ -270,15 +270,14 @@ static bool find(const struct node *node, struct slice rest, struct search *s)
     return false;
 }
 
-enum route_found route_find(const struct route_tree *t, enum method method,
-                            struct slice path, struct route_match *match)
+static enum route_found find_path(const struct route_tree *t, enum method method,
+                                  struct slice path, struct route_match *match)
 {
     struct search s = { .bit = 1u << method, .match = match };
 
     match->target = NULL;
     match->param_count = 0;
     match->allowed = 0;
-    if (path.n == 0 || path.p[0] != '/') return ROUTE_NOT_FOUND;
     if (find(&t->root, path, &s)) return ROUTE_FOUND;
     if (method == METHOD_HEAD && (match->allowed & 1u << METHOD_GET)) {
         s.bit = 1u << METHOD_GET;
@@ -286,4 +285,21 @@ enum route_found route_find(const struct route_tree *t, enum method method,
         if (find(&t->root, path, &s)) return ROUTE_FOUND;
     }
     return match->allowed == 0 ? ROUTE_NOT_FOUND : ROUTE_NO_METHOD;
+}
+
+/* "/a/", and neither "/" nor "/a//". */
+static bool has_slash_behind(struct slice path)
+{
+    return path.n > 1 && path.p[path.n - 1] == '/' && path.p[path.n - 2] != '/';
+}
+
+enum route_found route_find(const struct route_tree *t, enum method method,
+                            struct slice path, struct route_match *match)
+{
+    enum route_found found = ROUTE_NOT_FOUND;
+
+    if (path.n > 0 && path.p[0] == '/') found = find_path(t, method, path, match);
+    if (found != ROUTE_NOT_FOUND || !has_slash_behind(path)) return found;
+    path.n--;
+    return find_path(t, method, path, match);
 }

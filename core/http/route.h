@@ -3,7 +3,8 @@
  * A radix tree, built once when the routes load and read-only from then on.
  * Patterns: "/a/:id/b" (one segment, never empty), "/files/" and "*rest" (all that is
  * left, at the end only, may be empty).  A literal segment wins over a
- * parameter, a parameter over a rest.  Lookups allocate nothing.
+ * parameter, a parameter over a rest.  "/a/" is "/a" where it is no route of its own.
+ * Lookups allocate nothing.
  */
 #ifndef HTTP_ROUTE_H
 #define HTTP_ROUTE_H

@@ -26,6 +26,7 @@ struct web_route {
     int64_t files_limit; /* a multipart body goes to a file, up to it; 0: it does not */
     int metric;          /* its number in env->metrics */
     bool etag;           /* ETag and 304 */
+    bool form;           /* forms are read, beside JSON */
     bool is_public;      /* no Cache-Control: no-store */
 };
 

@@ -256,6 +256,13 @@ static void make_multipart(lua_State *L, struct exchange *x, struct slice type)
     }
 }
 
+/* A page of anybody's may send forms to us, JSON only with our leave (CORS): so a route
+ * has to ask for forms. */
+static bool is_form(const struct exchange *x, struct slice media, const char *type)
+{
+    return x->route->form && slice_equal_fold(media, slice_of(type));
+}
+
 static void make_body(lua_State *L, struct exchange *x)
 {
     struct slice type = request_header(x->request, SLICE("Content-Type"));
@@ -265,14 +272,14 @@ static void make_body(lua_State *L, struct exchange *x)
         lua_pushnil(L);
     } else if (is_json(media) && !has_other_charset(type)) {
         make_json(L, x);
-    } else if (slice_equal_fold(media, SLICE("application/x-www-form-urlencoded"))) {
+    } else if (is_form(x, media, "application/x-www-form-urlencoded")) {
         make_pairs(L, x, x->request->body, "form");
-    } else if (slice_equal_fold(media, SLICE("multipart/form-data"))) {
+    } else if (is_form(x, media, "multipart/form-data")) {
         make_multipart(L, x, type);
     } else {
-        refuse(
-            L, 415, "UNSUPPORTED_MEDIA_TYPE",
-            "The body must be application/json, a form or multipart/form-data, in UTF-8");
+        refuse(L, 415, "UNSUPPORTED_MEDIA_TYPE",
+               x->route->form ? "The body must be application/json or a form, in UTF-8"
+                              : "The body must be application/json, in UTF-8");
     }
 }
 

@@ -76,7 +76,8 @@ static void note_handler(lua_State *L, struct web_route *route, int at)
              is.linedefined);
 }
 
-/* [at] {method=, path=, handler=, run=, name=, body_mode=, body_limit=, etag=, public=} */
+/* [at] {method=, path=, handler=, run=, name=, body_mode=, body_limit=, etag=, form=,
+ * public=} */
 static void add_route(lua_State *L, struct vm *vm, int at)
 {
     struct web_route *route = new_route(L, vm);
@@ -97,6 +98,7 @@ static void add_route(lua_State *L, struct vm *vm, int at)
     route->body_limit = integer_field(L, at, "body_limit", -1);
     route->files_limit = integer_field(L, at, "files_limit", 0);
     route->etag = true_field(L, at, "etag");
+    route->form = true_field(L, at, "form");
     route->is_public = true_field(L, at, "public");
     switch (route_add(vm->routes, methods_of(L, method), slice_of(path), route)) {
     case ROUTE_ADDED: break;

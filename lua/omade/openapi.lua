@@ -164,7 +164,8 @@ local function body_of(route)
   if takes_json(body) then
     content["application/json"] = { schema = object_of(body, true), example = example_of(body, "body") }
   end
-  if route.files then content["multipart/form-data"] = { schema = object_of(body) } end
+  if route.shapes.form then content["application/x-www-form-urlencoded"] = { schema = object_of(body, true) } end
+  if route.files or route.shapes.form then content["multipart/form-data"] = { schema = object_of(body) } end
   return { required = not body.optional, content = content }
 end
 

@@ -21,6 +21,7 @@ local web = {}
 ---@field query? omade.fields of the query
 ---@field headers? omade.fields of the headers (names in lower case)
 ---@field body? omade.fields|"stream"|"file" of the body; or how it is read
+---@field form? boolean takes a form (urlencoded or multipart) beside JSON
 ---@field files? string[] parts of a multipart body that may be files: see omade.uploads
 ---@field reads? omade.shape of a body that the handler checks itself (omade.validate's `body`)
 ---@field sends? table<string, string> headers that the handler looks at, and what they are; for the documentation

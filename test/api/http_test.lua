@@ -290,6 +290,8 @@ return {
     check.equal(client.get("/users/you").json().data, "you")
     check.equal(client.get("/users/a%2Fb").status == 200, client.get("/users/a%2Fb").status == 200)
     check.status(client.get "//users/me", 404)
+    check.equal(client.get("/users/me/").json().data, "literal")
+    check.status(client.get "/users/me//", 404)
     check.equal(client.get("/x/../users/./me").json().data, "literal")
   end },
 

@@ -74,7 +74,11 @@ static const struct {
 } found[] = {
     { "/", "/" },
     { "/health", "/health" },
-    { "/health/", "not found" },
+    /* one slash behind a path makes no other path of it */
+    { "/health/", "/health" },
+    { "/health//", "not found" },
+    { "/api/v1/products/7/", "/api/v1/products/:id id=7" },
+    { "/api/v1/products/stats/", "/api/v1/products/stats" },
     { "/Health", "not found" },
     { "/healt", "not found" },
     { "/healthy", "not found" },
@@ -321,8 +325,8 @@ static bool fit(const char *pattern, const char *path, char grade[NAIVE_SEGMENTS
     return wants == haves;
 }
 
-static int naive_find(const struct naive *all, unsigned bit, const char *path,
-                      unsigned *allowed)
+static int naive_find_as_is(const struct naive *all, unsigned bit, const char *path,
+                            unsigned *allowed)
 {
     char best[NAIVE_SEGMENTS + 1] = "z";
     int which = -1;
@@ -338,6 +342,21 @@ static int naive_find(const struct naive *all, unsigned bit, const char *path,
         memcpy(best, grade, sizeof best);
     }
     return which;
+}
+
+static int naive_find(const struct naive *all, unsigned bit, const char *path,
+                      unsigned *allowed)
+{
+    size_t n = strlen(path);
+    char shorter[128];
+    int which = naive_find_as_is(all, bit, path, allowed);
+
+    if (*allowed != 0 || n < 2 || strcmp(path + n - 1, "/") != 0) return which;
+    if (path[n - 2] == '/') return which;
+    assert_true(n < sizeof shorter);
+    memcpy(shorter, path, n - 1);
+    shorter[n - 1] = '\0';
+    return naive_find_as_is(all, bit, shorter, allowed);
 }
 
 static void random_path(unsigned *seed, bool pattern, char *out)

@@ -55,6 +55,6 @@ return web.routes("/api/v1/newsletter", {
     summary = "Subscribe" },
   { "GET",  "/unsubscribe", unsubscribe, who = "anyone", query = Token, answer = Left,
     summary = "Unsubscribe by a mail's link" },
-  { "POST", "/unsubscribe", unsubscribe, who = "anyone", query = Token, body = TokenBody, answer = Left,
+  { "POST", "/unsubscribe", unsubscribe, who = "anyone", query = Token, body = TokenBody, form = true, answer = Left,
     summary = "Unsubscribe by a mail program's one click" },
 })

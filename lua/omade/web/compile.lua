@@ -18,7 +18,7 @@ local METHODS <const> = { GET = true, HEAD = true, POST = true, PUT = true, PATC
                           DELETE = true, OPTIONS = true, ANY = true }
 
 local FIELDS <const> = {
-  who = true, params = true, query = true, headers = true, body = true, files = true, body_limit = true, etag = true,
+  who = true, params = true, query = true, headers = true, body = true, files = true, form = true, body_limit = true, etag = true,
   public = true, limit = true, idempotent = true, summary = true, description = true, answer = true, status = true,
   reads = true, sends = true,
   errors = true, bare = true, type = true, [1] = true, [2] = true, [3] = true,
@@ -122,6 +122,7 @@ local function add(list, block, route)
     body_mode = type(route.body) == "string" and route.body or "whole",
     body_limit = route.body_limit, files = route.files,
     files_limit = route.files and uploads.body_limit(route.files), etag = route.etag, public = route.public,
+    form = route.form,
     idempotent = route.idempotent, summary = route.summary, shapes = route,
   }
 end

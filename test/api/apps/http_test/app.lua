@@ -61,8 +61,8 @@ return {
   routes = { web.static("/files", "public"), web.routes("", {
     { "POST", "/stream",   stream_in, who = "anyone", body = "stream", body_limit = 64 << 20 },
     { "POST", "/file",     to_file,   who = "anyone", body = "file", body_limit = 64 << 20 },
-    { "POST", "/upload",   upload,    who = "anyone", body_limit = 4 << 20 },
-    { "POST", "/form",     function(req) return req.body end, who = "anyone", body = Form },
+    { "POST", "/upload",   upload,    who = "anyone", form = true, body_limit = 4 << 20 },
+    { "POST", "/form",     function(req) return req.body end, who = "anyone", form = true, body = Form },
     { "POST", "/small",    echo,      who = "anyone", body_limit = 10 },
     { "GET",  "/events",   events,    who = "anyone" },
     { "GET",  "/flood",    flood,     who = "anyone" },
