@@ -260,6 +260,35 @@ return {
     end
   end },
 
+  { "a cart as the seed document has it is taken over", function()
+    local key = "cart:" .. JOHN
+    local function seed(who, items)
+      client.redis("SET", key, ('{"user_id":"%s","items":[%s],"total_amount":51.98,"updated_at":"2024-01-15T10:30:00Z"}')
+        :format(who, items))
+    end
+    local cakes = ('{"product_id":"%s","quantity":2,"unit_price":25.99,"subtotal":51.98}'):format(CAKE)
+    seed(JOHN, cakes)
+    local taken = cart(john)
+    check.equal(#taken.items, 1)
+    check.same({ taken.items[1].name, taken.items[1].quantity, taken.total_amount, taken.item_count },
+               { "Chocolate Cake", 2, 51.98, 2 })
+    check.same(cart(john), taken, "its ids stay")
+    check.truthy(tonumber(client.redis("TTL", key)) > 86000, "life")
+
+    -- Sums are the lines'; what cannot be bought is left out; somebody else's is nobody's.
+    local odd = ',{"product_id":"' .. NOBODYS .. '","quantity":1,"unit_price":1,"subtotal":1}'
+      .. ',{"product_id":"x","quantity":1},{"product_id":"' .. COOKIE .. '","quantity":51,"unit_price":1,"subtotal":51},7'
+    seed(JOHN, cakes .. odd .. "," .. cakes)
+    check.equal(check.status(put(john, CUPCAKES, 1), 200).json().data.item_count, 5)
+    seed(JANE, cakes)
+    check.equal(#cart(john).items, 0)
+    for _, items in ipairs { "", "[]", "7" } do
+      seed(JOHN, items)
+      check.equal(#cart(john).items, 0, items)
+    end
+    client.redis("DEL", key)
+  end },
+
   { "what is no cart counts as empty", function()
     local key = "cart:" .. JOHN
     empty(john)

@@ -5,6 +5,7 @@
 
 local commerce = require "omade.commerce"
 local crypto   = require "omade.crypto"
+local plain    = require "bakery.services.plain_carts"
 local redis    = require "omade.redis"
 local v        = require "omade.validate"
 local web      = require "omade.web"
@@ -90,13 +91,24 @@ local function decode(bytes, owner)
   return bytes and commerce.cart(bytes, who) or commerce.cart(nil, who)
 end
 
+--- Asks for a cart.  A plain one is kept as ours first, so that its ids stay.
+local function fetch(owner, ...)
+  local bytes = text_of(...)
+  local cart = decode(bytes, owner)
+  if not bytes or #cart > 0 then return cart, bytes end
+  local taken = plain.take(bytes, owner)
+  if not taken then return cart, bytes end
+  local ours = taken:bytes()
+  if redis.eval(SWAP, { owner.key }, bytes, ours, carts.SECONDS) == 1 then return taken, ours end
+  return fetch(owner, ...)
+end
+
 --- The cart as it is; an empty one when there is none, or what is there is no cart.
 ---@param owner bakery.cart_owner
 ---@return omade.commerce.cart cart
----@return string? bytes
+---@return string|userdata|nil bytes
 function carts.load(owner)
-  local bytes = text_of("GETEX", owner.key, "EX", carts.SECONDS)
-  return decode(bytes, owner), bytes
+  return fetch(owner, "GETEX", owner.key, "EX", carts.SECONDS)
 end
 
 local function too_busy()
@@ -116,8 +128,7 @@ end
 ---@return any what fn returned
 function carts.change(owner, fn)
   for try = 1, TRIES do
-    local bytes = text_of("GET", owner.key)
-    local cart = decode(bytes, owner)
+    local cart, bytes = fetch(owner, "GET", owner.key)
     local result = fn(cart)
     cart:touch()
     if redis.eval(SWAP, { owner.key }, bytes or "", cart:bytes(), carts.SECONDS) == 1 then
@@ -137,8 +148,8 @@ end
 ---@return any what fn returned; nil when the guest had no cart
 function carts.merge(owner, guest, fn)
   for try = 1, TRIES do
-    local mine, theirs = text_of("GET", owner.key), text_of("GET", guest.key)
-    local cart = decode(mine, owner)
+    local theirs = text_of("GET", guest.key)
+    local cart, mine = fetch(owner, "GET", owner.key)
     if not theirs then return cart, nil end
     local result = fn(cart, decode(theirs, guest))
     cart:touch()
@@ -166,7 +177,7 @@ end
 --- Takes what was ordered out of the cart: all of it, unless it was changed meanwhile.
 ---@param owner bakery.cart_owner
 ---@param ordered omade.commerce.cart as it was ordered
----@param bytes string its bytes
+---@param bytes string|userdata its bytes
 function carts.empty(owner, ordered, bytes)
   if redis.eval(DELETE, { owner.key }, bytes) == 1 then return end
   for _ = 1, TRIES do
