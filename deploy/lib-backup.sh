@@ -149,7 +149,9 @@ open_session() { # DATABASE
   exec {to}>&"${SESSION[1]}" {from}<&"${SESSION[0]}"
 }
 
-tell() { printf '%s\n' "$@" "SELECT '=omade=';" >&"$to" 2>/dev/null || session_lost; } # SQL LINES
+tell() { # SQL LINES
+  { printf '%s\n' "$@" "SELECT '=omade=';" >&"$to"; } 2>/dev/null || session_lost
+}
 
 heard() { # sets answer
   local line
@@ -172,15 +174,15 @@ session_lost() {
 }
 
 close_session() {
-  printf '%s\n' '\q' >&"$to" 2>/dev/null || true
+  { printf '%s\n' '\q' >&"$to"; } 2>/dev/null || true
   exec {to}>&- {from}<&-
   to='' from=''
   wait "$session" || true
 }
 
-end_session() { # whatever it is doing
-  kill -KILL "$session" 2>/dev/null || true
-  wait "$session" 2>/dev/null || true
+end() { # PID: of a child, whatever it is doing
+  kill -KILL "$1" 2>/dev/null || true
+  wait "$1" 2>/dev/null || true
 }
 
 check_versions() { # what reads a server must not be older than it
@@ -199,7 +201,8 @@ check_versions() { # what reads a server must not be older than it
 # ---- progress --------------------------------------------------------------------------
 
 launch() { # LOG COMMAND: sets job
-  "${@:2}" </dev/null >/dev/null 2>"$1" &
+  : >"$1"
+  "${@:2}" </dev/null >/dev/null 2>>"$1" &
   job=$!
 }
 
@@ -307,14 +310,16 @@ name_backup() { # sets final and partial
   partial=$place/.${final##*/}.partial
 }
 
+append() { # LINE: to what will be the backup
+  { printf '%s\n' "$1" >>"$partial"; } 2>"$temporary/append.log" || give_up "$doing" "$temporary/append.log"
+}
+
 seal() { # MANIFEST: appends it and the checksum
   local sum
-  {
-    printf '\n{"dump_bytes":%s,"pg_dump":"%s",%s\n' "$(stat -c %s "$partial")" "$dump_version" "${1#\{}" &&
-      sum=$(sha256sum <"$partial") &&
-      printf 'sha256 %s\n' "${sum%% *}"
-  } 2>"$temporary/seal.log" >>"$partial" && sync "$partial" 2>>"$temporary/seal.log" ||
-    give_up "$doing" "$temporary/seal.log"
+  append $'\n{"dump_bytes":'"$(stat -c %s "$partial"),\"pg_dump\":\"$dump_version\",${1#\{}"
+  sum=$(sha256sum <"$partial")
+  append "sha256 ${sum%% *}"
+  sync "$partial" 2>"$temporary/append.log" || give_up "$doing" "$temporary/append.log"
 }
 
 # Only what is whole, of this database and this kind; never the one just made.
@@ -425,9 +430,9 @@ make_scratch() { # NAME
   ask "SELECT pg_try_advisory_lock($ADVISORY) FROM (VALUES ('$1')) AS v (name);"
   [[ $answer == t ]] || fail 1 "another command is at work in the database $1"
   ask "$SET_MANIFEST" \
-    "SELECT m ->> 'kind', m ->> 'owner', m ->> 'database', m ->> 'taken_at', coalesce(m ->> 'migrations', '-')
+    "SELECT m ->> 'kind', m ->> 'database', m ->> 'taken_at', coalesce(m ->> 'migrations', '-')
      FROM (SELECT :'manifest'::jsonb AS m) AS x;"
-  IFS=$'\t' read -r kind owner source_name taken_at migrations <<<"$answer"
+  IFS=$'\t' read -r kind source_name taken_at migrations <<<"$answer"
   ask "SELECT replace(t.key, '\"', ''), t.value ->> 'bytes' FROM jsonb_each(:'manifest'::jsonb -> 'tables') AS t;"
   read_sizes "$answer"
   with_manifest postgres roles.sql >&2 || {
@@ -502,8 +507,8 @@ fill_data() { # FILE DATABASE-WITH-THE-SCHEMA
   pour "$temporary/schema" --section=pre-data --use-list="$temporary/list"
   pour "$1" --data-only
   pour "$temporary/schema" --section=post-data --use-list="$temporary/list"
-  query "$scratch" -c "SELECT format('REFRESH MATERIALIZED VIEW %s', oid::regclass) FROM pg_class
-    WHERE relkind = 'm' AND NOT relispopulated ORDER BY oid \\gexec" >/dev/null ||
+  query "$scratch" -f - >/dev/null <<<"SELECT format('REFRESH MATERIALIZED VIEW %s', oid::regclass)
+    FROM pg_class WHERE relkind = 'm' AND NOT relispopulated ORDER BY oid \\gexec" ||
     give_up "$doing" "$temporary/psql.log"
 }
 
@@ -668,8 +673,8 @@ command_restore() {
 
 backup_end() {
   trap '' HUP INT TERM
-  [[ -z $job ]] || kill -KILL "$job" 2>/dev/null || true
-  [[ -z $to ]] || end_session
+  [[ -z $job ]] || end "$job"
+  [[ -z $to ]] || end "$session"
   [[ -z $temporary || -z $server ]] || drop_scratch
   [[ -z $partial ]] || rm -f "$partial"
   [[ -z $temporary ]] || rm -rf "$temporary"

@@ -1,0 +1,311 @@
+#!/usr/bin/env bash
+# ./omade db backup, restore and verify: what comes back, what is refused, and what a kill,
+# a full disk or a damaged file leaves behind.
+#
+#   test/cli/backup_test.sh BINARY
+#
+# TEST_DATABASE_URL (the owner) and TEST_APP_DATABASE_URL name the server.
+set -euo pipefail
+
+binary=$(realpath "$1")
+home=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+work=$(mktemp -d)
+passed=0 failed=0 code=0 mounted=''
+name=omade_backup_test_$$
+
+: "${TEST_DATABASE_URL:?is not set: run ./omade test}" "${TEST_APP_DATABASE_URL:?is not set}"
+
+url() { printf '%s/%s' "${TEST_DATABASE_URL%/*}" "$1"; }
+app_url() { printf '%s/%s' "${TEST_APP_DATABASE_URL%/*}" "$1"; }
+sql() { # DATABASE SQL
+  PGOPTIONS='-c client_min_messages=warning' psql -XqAt -v ON_ERROR_STOP=1 "$(url "$1")" -c "$2"
+}
+databases() { sql postgres "SELECT datname FROM pg_database WHERE datname LIKE '$1' ORDER BY 1"; }
+
+clean_up() {
+  local status=$? one
+  [[ -z $mounted ]] || umount "$mounted" || true
+  for one in $(databases "${name//_/\\_}%"); do
+    sql postgres "DROP DATABASE IF EXISTS \"$one\" WITH (FORCE)" || true
+  done
+  rm -rf "$work"
+  exit "$status"
+}
+trap clean_up EXIT
+
+unset BACKUP_DIR BACKUP_KEEP PG_BIN REDIS_URL APP_DATABASE_URL
+export OMADE_HOME=$home DATABASE_URL OMADE_STATE_DIR=$work/state
+DATABASE_URL=$(url "$name")
+place=$work/backups
+
+# ---- asserts ---------------------------------------------------------------------------
+
+check() { # WHAT COMMAND: the command succeeds
+  if "${@:2}"; then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+    printf 'not ok: %s (exit %s)\n' "$1" "$code"
+    sed 's/^/  out: /' "$work/out" | head -n 20
+    sed 's/^/  err: /' "$work/err" | head -n 20
+  fi
+}
+
+db() { # [NAME=VALUE...] ARGUMENTS
+  local environment=()
+  while [[ $1 == *=* && $1 != -* ]]; do
+    environment+=("$1")
+    shift
+  done
+  code=0
+  env "${environment[@]}" timeout 120 "$home/omade" db "$@" >"$work/out" 2>"$work/err" </dev/null || code=$?
+}
+
+ended() { [[ $code == "$1" ]]; }
+same() { [[ $1 == "$2" ]]; }
+not() { ! "$@"; }
+err_has() { grep -qE -- "$1" "$work/err"; }
+out_has() { grep -qE -- "$1" "$work/out"; }
+complains() { # EXIT PATTERN: one line on standard error
+  [[ $code == "$1" && ! -s $work/out && $(wc -l <"$work/err") == 1 ]] && err_has "$2"
+}
+backup() { # OPTIONS: sets file
+  db backup --to "$place" "$@"
+  file=$(<"$work/out")
+}
+nothing_half() { # neither files nor databases
+  [[ -z $(databases 'omade\_restore\_%') && -z $(databases 'omade\_verify\_%') ]] &&
+    [[ -z $(find "$place" -name '.*.partial') ]]
+}
+
+# Any other manifest under the right checksum.
+forge() { # FILE SED-EXPRESSION NEW-FILE
+  head -c -72 "$1" | LC_ALL=C sed -E "\$ $2" >"$3"
+  printf 'sha256 %s\n' "$(sha256sum <"$3" | cut -d' ' -f1)" >>"$3"
+}
+
+# ---- there and back --------------------------------------------------------------------
+
+sql postgres "CREATE DATABASE $name"
+"$binary" migrate up >/dev/null
+"$binary" seed >/dev/null
+sql "$name" "ALTER DATABASE $name SET work_mem = '8MB'"
+
+backup
+full=$file
+check 'a backup is made, and its path printed' ended 0
+check 'it is nobody else'\''s to read' same "$(stat -c %a "$full")" 600
+check 'pg_restore reads it as it is' test -n "$(pg_restore --list "$full" | grep 'TABLE DATA public orders')"
+check 'its manifest names the migrations' grep -qa '"001_initial_setup"' <(tail -n 2 "$full")
+check 'no password is in it' not grep -qaE 'SCRAM-SHA-256|PASSWORD ' <(tail -n 2 "$full")
+
+db verify "$full"
+check 'it verifies' ended 0
+check 'with a line per table' out_has '^table public.orders +[1-9][0-9]* +[1-9][0-9]* +ok$'
+check 'and per kind of guard' out_has '^row security +[0-9]+ +[0-9]+ +ok$'
+
+db restore "$full" --into "${name}_copy"
+check 'it restores under another name' ended 0
+check 'with its settings' same "$(sql "${name}_copy" 'SHOW work_mem')" 8MB
+check 'migrations are in order' same \
+  "$(DATABASE_URL=$(url "${name}_copy") "$binary" migrate status | grep -vc '^applied')" 0
+check 'app_user has its rights' test "$(psql -XqAt "$(app_url "${name}_copy")" -c 'SELECT count(*) FROM products')" -gt 0
+check 'and no others' not psql -XqAt "$(app_url "${name}_copy")" -c 'DELETE FROM orders' 2>/dev/null
+check 'row-level security hides orders' same "$(psql -XqAt "$(app_url "${name}_copy")" -c 'SELECT count(*) FROM orders')" 0
+
+db restore "$full"
+check 'an existing database is not overwritten' complains 8 'not empty; --force'
+rows=$(sql "$name" 'SELECT count(*) FROM orders')
+sql "$name" 'CREATE TABLE since (id integer); INSERT INTO since VALUES (1)'
+psql -XqAt "$(app_url "$name")" -c 'SELECT pg_sleep(60)' >/dev/null 2>&1 &
+sleeper=$!
+db restore "$full" --force
+check 'but with --force' ended 0
+check 'which ends its sessions' not wait "$sleeper"
+check 'it is what it was' same "$(sql "$name" "SELECT to_regclass('since') IS NULL, count(*) FROM orders")" "t|$rows"
+aside=$(databases "${name//_/\\_}\_before\_%")
+check 'the old one is kept aside' same "$(sql "$aside" 'SELECT count(*) FROM since')" 1
+check 'and named' err_has "kept as $aside"
+
+sql postgres "CREATE DATABASE ${name}_empty"
+db restore "$full" --into "${name}_empty"
+check 'an empty database may be filled' ended 0
+check 'and nothing is left of it' same "$(databases "${name//_/\\_}\_empty\_before\_%")" ''
+
+# ---- kinds -----------------------------------------------------------------------------
+
+backup --schema
+db verify "$file"
+check 'a schema verifies' ended 0
+db restore "$file" --into "${name}_schema"
+check 'a schema restores' same "$(sql "${name}_schema" 'SELECT count(*) FROM orders')" 0
+backup --data
+db verify "$file"
+check 'rows verify' ended 0
+db restore "$file" --into "${name}_schema"
+check 'rows do not replace a database unasked' complains 8 'not empty'
+sql "${name}_schema" "INSERT INTO schema_migrations SELECT name, checksum, now() FROM
+  (SELECT '999_later' AS name, '' AS checksum) AS x"
+db restore "$file" --into "${name}_schema" --force
+check 'nor go into tables of other migrations' complains 8 'other migrations'
+DATABASE_URL=$(url "${name}_copy")
+sql "${name}_copy" 'TRUNCATE newsletter_subscribers'
+db restore "$file" --into "${name}_copy" --force
+check 'rows restore' ended 0
+check 'all of them' same "$(sql "${name}_copy" 'SELECT count(*) FROM newsletter_subscribers')" \
+  "$(sql "$name" 'SELECT count(*) FROM newsletter_subscribers')"
+DATABASE_URL=$(url "$name")
+
+# ---- damaged and foreign files ---------------------------------------------------------
+
+size=$(stat -c %s "$full")
+for at in 3 100 $((size / 2)) $((size - 200)) $((size - 10)); do
+  cp "$full" "$work/flipped"
+  byte=$(od -An -tu1 -j "$at" -N1 "$full")
+  printf '%b' "\\x$(printf %x $(((byte + 1) % 256)))" |
+    dd of="$work/flipped" bs=1 seek="$at" conv=notrunc status=none
+  db verify "$work/flipped"
+  check "a flipped byte at $at is found" complains 7 'flipped'
+done
+for length in 0 1 72 $((size / 2)) $((size - 1)); do
+  head -c "$length" "$full" >"$work/cut"
+  db restore "$work/cut" --into "${name}_cut"
+  check "a file cut to $length bytes is refused" complains 7 'cut'
+done
+pg_dump -Fc "$(url "$name")" >"$work/foreign"
+echo 'SELECT 1;' >"$work/plain.sql"
+db restore "$work/foreign" --into "${name}_cut"
+check 'a dump of others is refused' complains 7 'not made by'
+db restore "$work/plain.sql" --into "${name}_cut"
+check 'plain SQL is refused' complains 7 'psql'
+db verify "$work"
+check 'a folder is refused' complains 1 'no such file'
+check 'none of them left a database' same "$(databases "${name//_/\\_}\_cut%")" ''
+
+forge "$full" 's/("public.reviews": \{[^}]*"rows": )[0-9]+/\19999/' "$work/rows"
+db verify "$work/rows"
+check 'a lost row is found' ended 7
+check 'and its table named' out_has '^table public.reviews +9999 .*other number of rows'
+forge "$full" 's/("public.reviews": \{[^}]*"sum": ")/\19/; s/("public.reviews": \{"sum": ")/\19/' "$work/sum"
+db verify "$work/sum"
+check 'other contents are found' out_has '^table public.reviews .*other contents'
+forge "$full" 's/"row security": \[/"row security": ["public.secrets", /' "$work/unguarded"
+db restore "$work/unguarded" --into "$name" --force
+check 'a restore that lacks a guard is not used' ended 7
+check 'and the guard is named' err_has 'missing: public.secrets'
+check 'nothing of it is left' nothing_half
+
+# ---- retention -------------------------------------------------------------------------
+
+cp "$work/foreign" "$place/$name-20200101T000000Z-full.dump" # not whole: not ours
+cp "$full" "$place/other-20200101T000000Z-full.dump"
+: >"$place/.$name-20200101T000000Z-full.dump.partial"
+backup
+backup --keep 2
+kept=("$place/$name"-2*-full.dump)
+check 'the newest are kept, and what is not ours' same "${#kept[@]}" 3
+check 'the older ones are gone' not test -e "$full"
+check 'other databases are left alone' test -e "$place/other-20200101T000000Z-full.dump"
+check 'other kinds, too' test -n "$(find "$place" -name "$name-*-schema.dump")"
+check 'leftovers are cleaned' not test -e "$place/.$name-20200101T000000Z-full.dump.partial"
+db BACKUP_KEEP=none backup --to "$place"
+check 'a wrong number is named' complains 2 "'none'"
+full=$file
+
+# ---- killed at any time ----------------------------------------------------------------
+
+# Every process that the command started dies with it.
+killed_after() { # SECONDS ARGUMENTS
+  "$home/omade" db "${@:2}" >/dev/null 2>&1 </dev/null &
+  local pid=$!
+  sleep "$1"
+  kill -KILL "$pid" 2>/dev/null || true
+  wait "$pid" 2>/dev/null || true
+}
+
+sql "$name" 'CREATE TABLE IF NOT EXISTS since (id integer)'
+for delay in 0.05 0.15 0.25 0.35 0.5; do
+  killed_after "$delay" backup --to "$place"
+  for one in "$place/$name"-*.dump; do
+    [[ $one == *-20200101T* ]] || check "killed after $delay s: $one is whole" same \
+      "$(head -c -72 "$one" | sha256sum | cut -d' ' -f1)" "$(tail -c 65 "$one")"
+  done
+done
+for delay in 0.1 0.2 0.3 0.4 0.5 0.7 0.9; do
+  killed_after "$delay" restore "$full" --into "${name}_killed"
+  one=$(databases "${name//_/\\_}\_killed")
+  [[ -z $one ]] || check "killed after $delay s: the database is whole" same \
+    "$(sql "${name}_killed" 'SELECT count(*) FROM orders')" "$rows"
+  [[ -z $one ]] || sql postgres "DROP DATABASE ${name}_killed WITH (FORCE)"
+  killed_after "$delay" restore "$full" --force
+  check "killed after $delay s: the target is the old one or the new one" same \
+    "$(sql "$name" 'SELECT count(*) FROM orders')" "$rows"
+done
+timeout -s TERM 0.4 "$home/omade" db restore "$full" --into "${name}_killed" >/dev/null 2>&1 || true
+backup
+db verify "$file"
+check 'the next commands work' ended 0
+check 'and clean up after the killed ones' nothing_half
+
+# ---- what is not there -----------------------------------------------------------------
+
+db DATABASE_URL=postgres://omade_owner:x@127.0.0.1:1/none backup --to "$place"
+check 'a database that is away' complains 3 'does not answer'
+check 'leaves nothing' nothing_half
+db backup --to /proc/none
+check 'a folder that cannot be made' complains 4 '/proc/none'
+mkdir "$work/old"
+printf '#!/bin/sh\necho "pg_dump (PostgreSQL) 9.6.1"\n' >"$work/old/pg_dump"
+ln -s "$(compgen -G '/usr/lib/postgresql/*/bin/psql' | sort -V | tail -n 1)" "$work/old/psql"
+chmod +x "$work/old/pg_dump"
+db PG_BIN="$work/old" backup --to "$place"
+check 'a pg_dump that is too old' complains 6 'pg_dump .* 9.6.1, too old'
+db restore
+check 'no file' complains 2 'a file is expected'
+db restore "$file" --into template1
+check 'the server'\''s own databases' complains 2 template1
+db backup --frob
+check 'an unknown option' complains 2 frob
+db backup --help
+check 'help' out_has '^usage: ./omade db backup'
+if ((EUID == 0)) && mkdir "$work/small" && mount -t tmpfs -o size=128k none "$work/small" 2>/dev/null; then
+  mounted=$work/small
+  db backup --to "$work/small"
+  check 'a full disk' complains 5 'small is full'
+  check 'has nothing of a backup on it' same "$(find "$work/small" -name '*dump*')" ''
+fi
+
+# ---- in plain SQL: docs/operations.md, as printed --------------------------------------
+
+printed() { # HEADING: its block of commands, on this server
+  awk -v heading="### $1" '$0 == heading { on = 1; next } /^#/ && on && !code { exit }
+    /^```/ && on { if (code) exit; code = 1; next } code' "$home/docs/operations.md" |
+    sed -E "s/-h localhost -U username/$connect/; s/omade_cravings_prod/$2/g; s/20240115/$(date +%Y%m%d)/"
+}
+
+[[ $TEST_DATABASE_URL =~ ://([^:]*):([^@]*)@([^:/]*):([0-9]+)/ ]]
+connect="-h ${BASH_REMATCH[3]} -p ${BASH_REMATCH[4]} -U ${BASH_REMATCH[1]}"
+export PGPASSWORD=${BASH_REMATCH[2]}
+mkdir "$work/plain"
+cd "$work/plain"
+code=0
+printed 'Plain SQL: backup' "$name" | sed 's/\$(date +%Y%m%d)/'"$(date +%Y%m%d)/" >backup.sh
+check 'the plain backups are printed' same "$(grep -c pg_dump backup.sh)" 4
+bash -euo pipefail backup.sh >"$work/out" 2>"$work/err" || code=$?
+check 'the plain backups work' ended 0
+check 'into four files' same "$(find . -name '*backup*.sql*' -size +2k | wc -l)" 4
+check 'the schema alone has no rows' not grep -q '^COPY ' schema_backup.sql
+check 'the rows alone have no tables' not grep -q '^CREATE TABLE' data_backup.sql
+printed 'Plain SQL: restore' "${name}_plain" >restore.sh
+check 'the plain restores are printed' same "$(grep -c psql restore.sh)" 2
+while IFS= read -r line; do
+  [[ $line == *psql* ]] || continue
+  sql postgres "DROP DATABASE IF EXISTS ${name}_plain"
+  sql postgres "CREATE DATABASE ${name}_plain"
+  code=0
+  bash -c "$line" >"$work/out" 2>"$work/err" || code=$?
+  check "works: $line" same "$code $(sql "${name}_plain" 'SELECT count(*) FROM orders')" "0 $rows"
+done <restore.sh
+
+echo "$passed passed, $failed failed"
+[[ $failed == 0 ]]
