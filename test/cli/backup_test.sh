@@ -289,7 +289,7 @@ export PGPASSWORD=${BASH_REMATCH[2]}
 mkdir "$work/plain"
 cd "$work/plain"
 code=0
-printed 'Plain SQL: backup' "$name" | sed 's/\$(date +%Y%m%d)/'"$(date +%Y%m%d)/" >backup.sh
+printed 'Plain SQL: backup' "$name" >backup.sh
 check 'the plain backups are printed' same "$(grep -c pg_dump backup.sh)" 4
 bash -euo pipefail backup.sh >"$work/out" 2>"$work/err" || code=$?
 check 'the plain backups work' ended 0
