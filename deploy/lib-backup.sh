@@ -479,7 +479,9 @@ make_extensions() { # ARCHIVE: writes temporary/list, the archive's contents wit
   done <<<"$answer"
 }
 
+# Nothing waits for the disk at each statement: the renaming does, for all before it.
 pour_command() { # ARCHIVE OPTIONS
+  export PGOPTIONS="${PGOPTIONS:-} -c synchronous_commit=off"
   program "$scratch" pg_restore -d "$server" --exit-on-error --verbose --no-publications \
     --no-subscriptions "${@:2}" "$1"
 }
