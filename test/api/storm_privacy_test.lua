@@ -1,9 +1,9 @@
--- Two customers, a guest and nobody, their requests interleaved on one connection to
+-- Two customers, a guest and nobody, their requests interleaved on few connections to
 -- PostgreSQL: nobody ever sees what is another's.  And what ends a session ends it for the
 -- very next request, in every worker.
 -- serve: --workers 2
 -- env: DB_CONNECTIONS=1
--- env: DB_TRANSACTION_CONNECTIONS=1
+-- env: DB_TRANSACTION_CONNECTIONS=2
 -- env: BCRYPT_COST=4
 
 local check  = require "check"
@@ -106,7 +106,7 @@ end
 
 return storm.tests {
   -- A hundred thousand: TEST_INTERLEAVED=100000 ./omade test --fast -R api/storm_privacy
-  { "requests of several people, interleaved on one connection", function()
+  { "requests of several people, interleaved on few connections", function()
     math.randomseed(7)
     local connections, asked, left = {}, {}, tonumber(os.getenv "TEST_INTERLEAVED" or 10000)
     for i = 1, 16 do connections[i], asked[i] = client.connect(), {} end
