@@ -501,8 +501,8 @@ static void messages_that_are_none(void **state)
     fake_start(&rig, &fake, &script);
     s = redis_subscribe(rig.redis, SLICE("c"), on_message, NULL);
     assert_non_null(s);
-    while (missed == 0 || heard < 2) turn(&rig); /* the garbage broke it, it came again */
-    assert_int_equal(heard, missed + 1);         /* one on each connection */
+    while (missed < 2 || heard < 2) turn(&rig); /* the garbage broke it, it came again */
+    assert_int_equal(heard, missed);            /* one on each connection */
     assert_true(redis_up(rig.redis)); /* the other connection has no part in it */
     redis_unsubscribe(s);
     fake_stop(&rig, &fake);

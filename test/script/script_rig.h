@@ -24,7 +24,7 @@
 #include "script/task.h"
 #include "script/vm.h"
 
-enum { GIVE_UP_S = 120, OUTCOMES_MAX = 300 };
+enum { GIVE_UP_S = 600, OUTCOMES_MAX = 300 };
 
 struct outcome {
     bool begun, ended, ok;

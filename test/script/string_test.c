@@ -18,7 +18,7 @@
 #include "script/bind_string.h"
 #include "script/budget.h"
 
-enum { GUARD_S = 20, BUDGET_MS = 50, LATEST_MS = 10 * BUDGET_MS };
+enum { GUARD_S = 300, BUDGET_MS = 50, LATEST_MS = 10 * BUDGET_MS };
 
 /* ---- a state with both ---------------------------------------------------- */
 

@@ -113,7 +113,7 @@ local function change(req)
     return db.exec(UPDATE, id, req.user.id, new.rating, new.comment ~= nil, comment)
   end)
   if changed == 0 then not_found() end
-  return shown(id)
+  return shown(id) or not_found()       -- deleted meanwhile
 end
 
 -- Who may is row-level security's to say: the author, and staff.
