@@ -173,6 +173,8 @@ local CONTRACT <const> = {
     GET,POST /api/v1/users
     PATCH,DELETE /api/v1/users/{id}
     GET /api/v1/admin/audit
+    GET /api/v1/admin/outbox
+    POST /api/v1/admin/outbox/{id}/retry
   ]],
 }
 
