@@ -85,7 +85,14 @@ end
 ---- Sessions ----------------------------------------------------------------------------------------
 
 local crowd = {}
-for i = 1, 24 do crowd[i] = client.connect() end      -- some on each worker
+
+--- Connections to both workers, new for each test: idle ones are closed after a minute.
+local function gather()
+  for i = 1, 24 do
+    if crowd[i] then crowd[i]:close() end
+    crowd[i] = client.connect()
+  end
+end
 
 --- The same request on all connections has this status.
 local function everywhere(token, path, status)
@@ -100,6 +107,7 @@ local function sign_in(email, password)
 end
 
 local function new_account(email)
+  gather()
   local body = { name = "Sessions", email = email, password = PASSWORD }
   return check.status(client.post("/api/v1/auth/register", { body = body }), 201).json().data
 end
