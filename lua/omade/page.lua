@@ -41,6 +41,7 @@ end
 ---@field select string the columns
 ---@field from string what stands behind FROM, with its WHERE
 ---@field order string what stands behind ORDER BY; ends with a unique column
+---@field count? string `from` with as many rows, where less of it tells how many these are
 ---@field values? any[] the parameters ($1, ...) of `from`; no nils
 
 --- One page and the total, asked for side by side.
@@ -53,7 +54,7 @@ function page.list(name, query, source)
   local values = source.values or {}
   local results = db.all {
     statement(("SELECT count(*) AS n FROM (SELECT 1 FROM %s LIMIT %d) AS counted")
-                :format(source.from, COUNT_MAX + 1), values, "row"),
+                :format(source.count or source.from, COUNT_MAX + 1), values, "row"),
     statement(("SELECT %s FROM %s ORDER BY %s LIMIT %d OFFSET %d"):format(source.select,
                 source.from, source.order, query.limit, (query.page - 1) * query.limit),
               values, "json"),

@@ -4,6 +4,7 @@
 -- serve: --workers 1
 -- env: BCRYPT_COST=4
 -- env: PAYMENT_GENERIC_SECRET=plans-secret
+-- env: PAYMENT_URL_TEMPLATE=https://pay.example.com/?order={order_id}&amount={amount}&currency={currency}
 
 local check    = require "check"
 local client   = require "client"
@@ -76,7 +77,9 @@ local function grow()
       SELECT (SELECT id FROM promo_codes WHERE code = 'BIRTHDAY20'), id, user_id, 1, created_at FROM orders WHERE user_id IS NOT NULL
       ON CONFLICT DO NOTHING;
     INSERT INTO refunds (order_id, amount) SELECT id, 1 FROM orders WHERE status = 'refunded';
-    ANALYZE]]):format(ADMIN, STAFF))
+    INSERT INTO outbox (topic, aggregate_id, failed_at) SELECT 'order.created', gen_random_uuid(), now() FROM generate_series(1, 20)]])
+    :format(ADMIN, STAFF))
+  client.sql "VACUUM (ANALYZE)"
 end
 
 --- From here on every statement of the server leaves its plan in the log.
@@ -88,7 +91,11 @@ local function watch()
                                                                           name, value))
   end
   admin_sql "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'app_user' AND datname = current_database()"
-  client.eventually(20, "the server is ready again", function() return client.get "/ready".status == 200 end)
+  local well = 0
+  client.eventually(20, "the server is ready again", function()
+    well = client.get("/api/v1/products?limit=1").status == 200 and well + 1 or 0
+    return well == 10
+  end)
   log:seek "end"
 end
 
@@ -163,7 +170,7 @@ local function call(who, route, values, options)
   options = options or {}
   local method, path = route:match "^(%u+) (%S+)$"
   values = values or {}
-  path = path:gsub("{(%w+)}", function(name) return check.truthy(values[name], route .. ": " .. name) end)
+  path = path:gsub("{([%w_]+)}", function(name) return check.truthy(values[name], route .. ": " .. name) end)
   path = path .. (values.query and "?" .. values.query or "")
   options.token = options.token or tokens[who]
   local answer = client.request(method, path, options)
@@ -264,7 +271,7 @@ local function orders()
               { order_number = of_guest.order_number })
   call("john", "GET /api/v1/orders/{id}", { id = mine.id })
   call("staff", "GET /api/v1/orders/{id}", { id = of_guest.id })
-  call(nil, "GET /api/v1/orders/{id}", { id = of_guest.id, query = "token=" .. of_guest.tracking_token })
+  call(nil, "GET /api/v1/orders/{id}", { id = of_guest.id }, { headers = { ["X-Tracking-Token"] = of_guest.tracking_token } })
   call("john", "POST /api/v1/orders/{id}/pay", { id = mine.id })
   local event = cjson.encode { id = "plans-1", type = "payment.succeeded", order_id = mine.id, amount = mine.total_amount,
                                currency = "USD", reference = "r", created = client.sql "SELECT to_json(now())#>>'{}'" }
@@ -331,7 +338,7 @@ local function backoffice()
   for _, name in ipairs { "daily-sales", "product-stats", "customers", "promo-usage", "delivery" } do
     every_query("staff", "GET /api/v1/reports/" .. name, { "", "format=csv", "limit=100&page=2" })
   end
-  local lists = { "", "search=ada%20baker", "search=john@example.com", "page=50&limit=20" }
+  local lists = { "", "search=ada%20baker", "search=john@example.com", "page=5&limit=20" }
   for _, by in ipairs { "name", "email", "total_orders", "total_spent", "last_order_date", "loyalty_points", "created_at" } do
     lists[#lists + 1] = "sortBy=" .. by .. "&sortOrder=ASC"
     lists[#lists + 1] = "sortBy=" .. by .. "&sortOrder=DESC"
@@ -343,6 +350,8 @@ local function backoffice()
   call("admin", "PATCH /api/v1/users/{id}", { id = made.id }, { body = { role = "staff" } })
   call("admin", "DELETE /api/v1/users/{id}", { id = made.id })
   every_query("admin", "GET /api/v1/admin/audit", { "", "entity=product", "entity=product&id=5", "actor=" .. ADMIN, "page=100" })
+  every_query("admin", "GET /api/v1/admin/outbox", { "", "status=failed", "status=sent", "status=waiting" })
+  call("admin", "POST /api/v1/admin/outbox/{id}/retry", { id = client.sql "SELECT max(id) FROM outbox WHERE failed_at IS NOT NULL" })
 end
 
 local function accounts()
