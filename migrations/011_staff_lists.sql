@@ -1,4 +1,4 @@
--- 010_staff_lists.sql -- what staff look for among many people; how long traces are kept.
+-- 011_staff_lists.sql -- what staff look for among many people; how long traces are kept.
 
 
 -- ---- searches ------------------------------------------------------------------------
