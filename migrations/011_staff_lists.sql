@@ -23,8 +23,8 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 100 SET search_path = pg_catalog, 
 BEGIN
     IF public.app_is_staff() THEN
         RETURN QUERY
-            SELECT o.id FROM public.search_customers(query) c
-              JOIN public.orders o ON o.user_id = c.user_id;
+            SELECT o.id FROM public.orders o
+             WHERE o.user_id = ANY (ARRAY(SELECT c.user_id FROM public.search_customers(query) c));
         RETURN QUERY EXECUTE
             'SELECT o.id FROM public.orders o
               WHERE o.user_id IS NULL
@@ -47,8 +47,7 @@ CREATE INDEX idx_users_staff ON users(name, id) WHERE role <> 'customer' AND del
 CREATE INDEX idx_loyalty_points_points ON loyalty_points(points, user_id);
 CREATE INDEX idx_user_order_figures_orders ON user_order_figures(total_orders, user_id);
 CREATE INDEX idx_user_order_figures_spent ON user_order_figures(total_spent, user_id);
-CREATE INDEX idx_user_order_figures_last ON user_order_figures(last_order_date, user_id);
-CREATE INDEX idx_user_order_figures_latest ON user_order_figures
+CREATE INDEX idx_user_order_figures_last ON user_order_figures
     (last_order_date DESC NULLS LAST, user_id DESC);
 
 
@@ -60,7 +59,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 DECLARE
     forgotten integer;
 BEGIN
-    IF public.app_role() IS DISTINCT FROM 'system' OR days < 30 THEN
+    IF public.app_role() IS DISTINCT FROM 'system' OR COALESCE(days < 30, true) THEN
         RAISE EXCEPTION 'traces stay' USING ERRCODE = 'insufficient_privilege';
     END IF;
     DELETE FROM public.audit_log WHERE at < now() - make_interval(days => days);
@@ -74,7 +73,7 @@ $$;
 CREATE FUNCTION forget_uploads(days integer) RETURNS TABLE (name varchar)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public AS $$
 BEGIN
-    IF public.app_role() IS DISTINCT FROM 'system' OR days < 2 THEN
+    IF public.app_role() IS DISTINCT FROM 'system' OR COALESCE(days < 2, true) THEN
         RAISE EXCEPTION 'uploads stay' USING ERRCODE = 'insufficient_privilege';
     END IF;
     RETURN QUERY DELETE FROM public.uploads u
@@ -96,8 +95,7 @@ CREATE INDEX idx_newsletter_subscribers_unsubscribed ON newsletter_subscribers(u
 
 -- down
 
-DROP INDEX idx_newsletter_subscribers_unsubscribed, idx_user_order_figures_latest,
-    idx_user_order_figures_last, idx_user_order_figures_spent, idx_user_order_figures_orders,
+DROP INDEX idx_newsletter_subscribers_unsubscribed, idx_user_order_figures_last, idx_user_order_figures_spent, idx_user_order_figures_orders,
     idx_loyalty_points_points, idx_users_staff, idx_users_name, idx_users_created_at;
 CREATE INDEX idx_user_order_figures_orders ON user_order_figures(total_orders);
 CREATE INDEX idx_user_order_figures_spent ON user_order_figures(total_spent);

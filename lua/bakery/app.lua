@@ -67,6 +67,11 @@ return {
     PAYMENT_GENERIC_SECRET = { default = "", doc = "signs the events of the provider 'generic'" },
     UNPAID_ORDER_MINUTES   = { type = "integer", default = 30, min = 1, doc = "an online order unpaid for so long is cancelled" },
 
+    -- How long what nobody needs any more is kept: docs/privacy.md.
+    AUDIT_KEEP_DAYS        = { type = "integer", default = 365, min = 30, doc = "traces of who changed what" },
+    UNSUBSCRIBED_KEEP_DAYS = { type = "integer", default = 30, min = 1, doc = "addresses that left the newsletter" },
+    UPLOAD_KEEP_DAYS       = { type = "integer", default = 7, min = 2, doc = "uploaded pictures that nothing shows" },
+
     -- Accounts.
     BCRYPT_COST        = { type = "integer", default = 12, min = 4, max = 15,
                            doc = "work of a password's hash; each step doubles it" },

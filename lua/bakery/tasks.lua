@@ -8,6 +8,7 @@ local idempotency = require "omade.idempotency"
 local log         = require "omade.log"
 local rules       = require "bakery.rules.orders"
 local tokens      = require "bakery.services.tokens"
+local uploads     = require "omade.uploads"
 
 require "bakery.services.outbox_worker"
 
@@ -34,6 +35,21 @@ local function clean()
   end
 end
 
+--- What was kept long enough goes: traces, addresses that left the newsletter, pictures that
+-- nothing shows.
+function tasks.forget()
+  auth.as_system(function()
+    local traces = db.row("SELECT forget_audit_log($1) AS n", config.get "AUDIT_KEEP_DAYS").n
+    local addresses = db.exec([[DELETE FROM newsletter_subscribers
+      WHERE unsubscribed_at < now() - make_interval(days => $1)]], config.get "UNSUBSCRIBED_KEEP_DAYS")
+    local pictures = db.rows("SELECT name FROM forget_uploads($1)", config.get "UPLOAD_KEEP_DAYS")
+    for _, picture in ipairs(pictures) do uploads.drop(picture.name) end
+    if traces + addresses + #pictures > 0 then
+      log.info("forgotten", { audit_log = traces, newsletter_subscribers = addresses, uploads = #pictures })
+    end
+  end)
+end
+
 --- Movements of sales become sums.
 local function compact()
   auth.as_system(function() db.exec "SELECT compact_sales_figures()" end)
@@ -42,5 +58,6 @@ end
 every(30, "orders.unpaid", tasks.cancel_unpaid)
 every(3600, "cleaning", clean)
 every(3600, "figures", compact)
+every(3600, "forgetting", tasks.forget)
 
 return tasks

@@ -17,7 +17,7 @@ local SYSTEM <const> = {
   ["lua/bakery/services/outbox_worker.lua"] = 2,
   ["lua/bakery/services/payment.lua"] = 1,
   ["lua/bakery/services/social.lua"] = 1,
-  ["lua/bakery/tasks.lua"] = 3,
+  ["lua/bakery/tasks.lua"] = 4,
 }
 
 local function whom(path, options)

@@ -67,4 +67,31 @@ INSERT INTO audit_log (action, entity, entity_id, changes) VALUES ('product.upda
 SELECT t.same(format('%s %s', actor_id, actor_role), format('%s admin', t.usr(3)), 'who and as what')
   FROM audit_log WHERE entity_id = t.product(1)::text;
 
+-- ---- what was kept long enough --------------------------------------------------------
+
+SELECT t.owner();
+INSERT INTO audit_log (at, actor_role, action, entity) VALUES
+    (now() - interval '400 days', 'admin', 'old', 'keep'), (now() - interval '364 days', 'admin', 'young', 'keep');
+INSERT INTO uploads (name, content_type, size, created_at) VALUES
+    ('keep-nobody.png', 'image/png', 1, now() - interval '8 days'), ('keep-young.png', 'image/png', 1, now() - interval '1 day'),
+    ('keep-product.png', 'image/png', 1, now() - interval '8 days'), ('keep-cake.png', 'image/png', 1, now() - interval '8 days'),
+    ('keep-face.png', 'image/png', 1, now() - interval '8 days');
+UPDATE products SET image_url = '/uploads/keep-product.png' WHERE id = t.product(1);
+UPDATE users SET avatar_url = 'https://example.com/uploads/keep-face.png' WHERE id = t.usr(1);
+UPDATE custom_cake_configurations SET image_reference = 'keep-cake.png'
+ WHERE id = (SELECT id FROM custom_cake_configurations ORDER BY id LIMIT 1);
+
+SELECT t.app('admin', t.usr(3)::text);
+SELECT t.fails('SELECT forget_audit_log(365)', '42501', 'no admin removes traces'),
+       t.fails('SELECT forget_uploads(7)', '42501', 'nor pictures');
+SELECT t.app('system');
+SELECT t.fails('SELECT forget_audit_log(29)', '42501', 'nobody removes young traces'),
+       t.fails('SELECT forget_audit_log(NULL)', '42501', 'nor as many as one likes'),
+       t.fails('SELECT forget_uploads(1)', '42501', 'nor pictures that a cart may have');
+SELECT t.ok(forget_audit_log(365) >= 1, 'old traces go');
+SELECT t.same(string_agg(action, ' '), 'young', 'younger ones stay') FROM audit_log WHERE entity = 'keep';
+SELECT t.same(string_agg(name, ' '), 'keep-nobody.png', 'a picture that nothing shows goes')
+  FROM forget_uploads(7) WHERE name LIKE 'keep-%';
+SELECT t.same(count(*), 4::bigint, 'others stay') FROM uploads WHERE name LIKE 'keep-%';
+
 ROLLBACK;

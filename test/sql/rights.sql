@@ -159,7 +159,7 @@ SELECT t.same(string_agg(proname, ' ' ORDER BY proname),
     'add_product_sales add_sold add_user_order_figures anonymise_user app_rides book_sale book_sold_lines '
     'calculate_order_total check_rider claim_idempotency_key compact_sales_figures complete_slot '
     'count_booked count_promo_use count_reviews count_sold_lines count_sold_order create_loyalty_points '
-    'create_product_ratings create_user_order_figures fail_delivery find_promo find_sign_in find_tracked_order free_rider_slots '
+    'create_product_ratings create_user_order_figures fail_delivery find_promo find_sign_in find_tracked_order forget_audit_log forget_uploads free_rider_slots '
     'kept_idempotency_answer lock_points '
     'lock_products lock_promo lock_slot move_stock order_has_token recount_promo_uses search_customers search_orders '
     'slot_contacts subscribe_newsletter sum_loyalty_points unsubscribe_newsletter upload_exists',
@@ -171,7 +171,7 @@ SELECT t.same(string_agg(p.proname, ' '), NULL, 'no function of ours is for ever
    AND EXISTS (SELECT FROM aclexplode(COALESCE(proacl, acldefault('f', proowner))) WHERE grantee = 0);
 SELECT t.same(string_agg(proname, ' ' ORDER BY proname),
     'anonymise_user app_is_admin app_is_staff app_order_id app_rides app_role app_sees_sales app_user_id claim_idempotency_key '
-    'compact_sales_figures fail_delivery find_promo find_sign_in find_tracked_order kept_idempotency_answer lock_points '
+    'compact_sales_figures fail_delivery find_promo find_sign_in find_tracked_order forget_audit_log forget_uploads kept_idempotency_answer lock_points '
     'lock_products lock_promo lock_slot '
     'move_stock next_order_number order_has_token order_total search_customers search_orders search_products '
     'shop_timezone slot_contacts subscribe_newsletter take_idempotency_key unsubscribe_newsletter upload_exists',

@@ -1,6 +1,7 @@
 --- Customers, as staff see them: who they are, what they bought.
 
-local db   = require "omade.db"
+local audit = require "bakery.services.audit"
+local db    = require "omade.db"
 local page = require "omade.page"
 local s    = require "omade.schema"
 local v    = require "omade.validate"
@@ -35,15 +36,16 @@ local List <const> = v.shape(page.fields {
 local ID <const> = { total_orders = "f.user_id", total_spent = "f.user_id", last_order_date = "f.user_id",
                      loyalty_points = "p.user_id" }
 
---- Such that an index has it; who never ordered comes last.
+--- Such that an index has it; who never ordered is the one whose order is longest ago.
 local function order_of(q)
   local way = " " .. q.sortOrder:upper()
-  local nulls = q.sortBy == "last_order_date" and " NULLS LAST" or ""
+  local nulls = q.sortBy == "last_order_date" and (way == " DESC" and " NULLS LAST" or " NULLS FIRST") or ""
   return ORDER[q.sortBy] .. way .. nulls .. ", " .. (ID[q.sortBy] or "u.id") .. way
 end
 
 local function list(req)
   local q = req.query
+  audit.write(req, "customer.list", "user", nil, { search = q.search, page = q.page, limit = q.limit })
   local filter = page.filter()
   filter:add("u.role = %s AND u.deleted_at IS NULL", "customer")
   if q.search ~= "" then filter:add("u.id IN (SELECT user_id FROM search_customers(%s))", q.search) end
@@ -61,8 +63,11 @@ local ONE <const> = "SELECT " .. COLUMNS .. [[,
       FROM (SELECT * FROM orders WHERE user_id = u.id ORDER BY created_at DESC, id LIMIT 10) o) AS recent_orders
   FROM ]] .. FROM .. " WHERE u.id = $1 AND u.role = 'customer' AND u.deleted_at IS NULL"
 
+--- Who looked at whom is written down, and so is who searched for what.
 local function show(req)
-  return db.json_row(ONE, req.params.id) or web.fail(404, "Customer not found")
+  local customer = db.json_row(ONE, req.params.id) or web.fail(404, "Customer not found")
+  audit.write(req, "customer.view", "user", req.params.id)
+  return customer
 end
 
 ---- Answers -----------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 --- Reports for staff: pages of JSON, or the whole as CSV.
 
+local audit   = require "bakery.services.audit"
 local csv     = require "bakery.services.csv"
 local days    = require "bakery.services.days"
 local page    = require "omade.page"
@@ -37,6 +38,9 @@ local function handler(path)
   local names = names_of(report)
   return function(req)
     local from, to = range_of(req.query)
+    if path == "customers" then
+      audit.write(req, "customer.report", "user", nil, { from = from, to = to, format = req.query.format })
+    end
     if req.query.format == "csv" then
       return csv.answer(req, ("%s_%s_%s.csv"):format(path, from, to), {
         columns = report.columns, rows = report.rows, order = report.order, values = { from, to } })
