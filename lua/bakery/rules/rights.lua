@@ -3,7 +3,8 @@
 
 return {
   -- app_user reads and adds to all tables, but to these:
-  reads_only = { product_ratings = true, loyalty_points = true, schema_migrations = true },
+  reads_only = { product_ratings = true, loyalty_points = true, schema_migrations = true, sales_figures = true,
+                 product_sales_figures = true, user_order_figures = true },
 
   -- The columns of each table that app_user may change; true: all, false: none.
   changes = {
@@ -23,7 +24,7 @@ return {
     custom_cake_configurations = false, order_items = false, order_status_history = false, payments = false,
     refunds = false, loyalty_points = false, loyalty_ledger = false, product_ratings = false,
     user_identities = false, idempotency_keys = false, audit_log = false, uploads = false,
-    schema_migrations = false,
+    schema_migrations = false, sales_figures = false, product_sales_figures = false, user_order_figures = false,
   },
 
   deletes = {
