@@ -1,5 +1,6 @@
 -- Products: every route of the contract.
 
+local cjson  = require "cjson"
 local check  = require "check"
 local client = require "client"
 
@@ -339,6 +340,28 @@ return {
     check.status(client.delete(BASE .. "/" .. sold, { token = admin }), 200)
     check.status(client.get(BASE .. "/" .. sold), 404)
     check.equal(client.sql("SELECT archived_at IS NOT NULL FROM products WHERE id = '" .. sold .. "'"), "t")
+  end },
+
+  { "who changed what is written with each change", function()
+    local id, sold = new_product().id, new_product().id
+    local function traces(of)
+      return client.sql("SELECT string_agg(actor_role || ' ' || action || ' ' || changes, '; ' ORDER BY id) FROM audit_log "
+                        .. "WHERE entity = 'product' AND entity_id = '" .. of .. "' AND action <> 'product.create'")
+    end
+    check.equal(client.sql("SELECT changes->>'name' || actor_role FROM audit_log WHERE entity_id = '" .. id .. "'"), "Test Tartadmin")
+    check.status(client.patch(BASE .. "/" .. id, { token = admin, body = { price = 5, description = cjson.null, id = sold } }), 200)
+    check.status(client.patch(BASE .. "/" .. id .. "/stock", { token = staff, body = { stockChange = -2 } }), 200)
+    check.status(client.patch(BASE .. "/" .. id .. "/stock", { token = staff, body = { stockChange = -9 } }), 409)
+    check.status(client.post(BASE .. "/bulk-stock", { token = staff, body = { updates = { { id = id, stock = 3 } } } }), 200)
+    check.status(client.post(BASE .. "/bulk-stock", { token = staff, body = { updates = { { id = id, stock = 1 }, { id = NOBODY, stock = 1 } } } }), 404)
+    check.status(client.delete(BASE .. "/" .. id, { token = admin }), 200)
+    check.status(client.delete(BASE .. "/" .. id, { token = admin }), 404)
+    check.equal(traces(id), 'admin product.update {"price": 5.00, "description": null}; staff product.stock {"stock": 5, "change": -2}; '
+                .. 'staff product.stock {"stock": 3}; admin product.delete {"name": "Test Tart"}')
+    check.status(client.post("/api/v1/orders/guest", { body = { guest_name = "Gus", guest_email = "gus@example.com",
+                                                                items = { { product_id = sold } } } }), 201)
+    check.status(client.delete(BASE .. "/" .. sold, { token = admin }), 200)
+    check.equal(traces(sold), 'admin product.archive {"name": "Test Tart"}')
   end },
 
   { "categories, low stock and figures", function()

@@ -2,6 +2,7 @@
 -- Reads are cached; a write drops what it made stale, after it commits.
 
 local answers   = require "bakery.rules.answers"
+local audit     = require "bakery.services.audit"
 local catalogue = require "bakery.services.catalogue"
 local db        = require "omade.db"
 local json      = require "omade.json"
@@ -174,60 +175,84 @@ local function with_image(req, fn)
   error(result, 0)
 end
 
-local function create(req)
-  local new = req.body
-  local row = with_image(req, function()
-    return db.row([[
-      INSERT INTO products
-        (name, description, price, category, stock, image_url, is_customizable, allergens)
-      VALUES ($1, $2, $3, $4, $5, $6, $7, COALESCE($8::text[], '{}')) RETURNING id]],
-      new.name, new.description, new.price, new.category, new.stock, new.image_url,
-      new.is_customizable, array(new.allergens))
-  end)
-
-  return web.created(catalogue.read(row.id), "Product created successfully")
-end
-
 local CHANGEABLE <const> = { "name", "description", "price", "category", "stock", "image_url",
                              "is_customizable", "allergens" }
 
-local function save_changes(id, new)
-  local sets, values = {}, { id }
+--- What a body says about a product, for the audit.
+local function told(new)
+  local fields = {}
+  for _, name in ipairs(CHANGEABLE) do fields[name] = new[name] end
+  return fields
+end
+
+local INSERT <const> = [[
+  INSERT INTO products (name, description, price, category, stock, image_url, is_customizable, allergens)
+  VALUES ($1, $2, $3, $4, $5, $6, $7, COALESCE($8::text[], '{}')) RETURNING id]]
+
+local function create(req)
+  local new = req.body
+  local id = with_image(req, function()
+    return db.transaction(function()
+      local made = db.row(INSERT, new.name, new.description, new.price, new.category, new.stock, new.image_url,
+                          new.is_customizable, array(new.allergens)).id
+      audit.write(req, "product.create", "product", made, told(new))
+      return made
+    end)
+  end)
+
+  return web.created(catalogue.read(id), "Product created successfully")
+end
+
+--- Runs a statement on a product that gives a row when it is there, with its trace, whose
+-- detail may depend on the row; returns the row.
+local function traced(req, action, id, detail, sql, ...)
+  local values = table.pack(...)
+  return changing({ id }, function()
+    return db.transaction(function()
+      local row = db.row(sql, id, table.unpack(values, 1, values.n))
+      if row then audit.write(req, action, "product", id, detail(row)) end
+      return row
+    end)
+  end)
+end
+
+local function save_changes(req, id)
+  local new = req.body
+  local sets, values = {}, {}
   for _, name in ipairs(CHANGEABLE) do
     local value = new[name]
     if value ~= nil then
       if name == "allergens" then value = value == json.null and "{}" or array(value) end
       values[#values + 1] = value
-      sets[#sets + 1] = name .. " = $" .. #values
+      sets[#sets + 1] = name .. " = $" .. #values + 1
     end
   end
-  local changed = changing({ id }, function()
-    return db.exec("UPDATE products SET " .. table.concat(sets, ", ")
-                   .. " WHERE id = $1 AND archived_at IS NULL", table.unpack(values))
-  end)
-  if changed == 0 then web.fail(404, "Product not found") end
+  local changed = traced(req, "product.update", id, function() return told(new) end, "UPDATE products SET "
+    .. table.concat(sets, ", ") .. " WHERE id = $1 AND archived_at IS NULL RETURNING id", table.unpack(values))
+  if not changed then web.fail(404, "Product not found") end
 end
 
 local function change(req)
   local id = req.params.id
-  with_image(req, function() save_changes(id, req.body) end)
+  with_image(req, function() save_changes(req, id) end)
   return catalogue.read(id)
 end
+
+-- Adding in bigint: a sum beyond integer is refused by the guard, not by an overflow.
+local STOCK <const> = [[
+  UPDATE products SET stock = COALESCE($2, stock + $3)
+  WHERE id = $1 AND archived_at IS NULL
+    AND stock::bigint + COALESCE($3, 0) BETWEEN 0 AND 2147483647 RETURNING stock]]
 
 local function change_stock(req)
   local id, new = req.params.id, req.body
   if (new.stock == nil) == (new.stockChange == nil) then
     invalid("Give either stock or stockChange", "stock")
   end
-  -- Adding in bigint: a sum beyond integer is refused by the guard, not by an overflow.
-  local changed = changing({ id }, function()
-    return db.exec([[
-      UPDATE products SET stock = COALESCE($2, stock + $3)
-      WHERE id = $1 AND archived_at IS NULL
-        AND stock::bigint + COALESCE($3, 0) BETWEEN 0 AND 2147483647]],
-      id, new.stock, new.stockChange)
-  end)
-  if changed == 0 then
+  local changed = traced(req, "product.stock", id, function(row)
+    return { stock = row.stock, change = new.stockChange }
+  end, STOCK, new.stock, new.stockChange)
+  if not changed then
     local row = db.row("SELECT stock FROM products WHERE id = $1 AND archived_at IS NULL", id)
     if not row then web.fail(404, "Product not found") end
     web.fail(409, "There is not enough stock",
@@ -236,9 +261,17 @@ local function change_stock(req)
   return catalogue.read(id)
 end
 
+local function trace_stock(req, ids, stock)
+  local traces = {}
+  for i, id in ipairs(ids) do
+    traces[i] = audit.entry(req, "product.stock", "product", id, { stock = stock[i] })
+  end
+  db.batch(traces)
+end
+
 --- Sets them if all are there; else the ids of those that are not.  Rows are locked in the order of
 -- their ids, as orders do.
-local function set_stock(ids, stock)
+local function set_stock(req, ids, stock)
   local wanted = "{" .. table.concat(ids, ",") .. "}"
 
   return db.transaction(function()
@@ -252,6 +285,7 @@ local function set_stock(ids, stock)
     db.exec([[UPDATE products p SET stock = u.stock
       FROM unnest($1::uuid[], $2::int[]) AS u (id, stock) WHERE p.id = u.id]],
       wanted, "{" .. table.concat(stock, ",") .. "}")
+    trace_stock(req, ids, stock)
   end)
 end
 
@@ -264,7 +298,7 @@ local function bulk_stock(req)
     ids[i], stock[i] = update.id, update.stock
   end
 
-  local unknown = changing(ids, function() return set_stock(ids, stock) end)
+  local unknown = changing(ids, function() return set_stock(req, ids, stock) end)
   if unknown then
     web.fail(404, "Unknown products: " .. table.concat(unknown, ", "),
              { extra = { unknown = json.array(unknown) } })
@@ -272,21 +306,23 @@ local function bulk_stock(req)
   return web.data({ updated = #ids }, { message = "Stock updated successfully" })
 end
 
-local function delete_or_archive(id)
-  local ok, result = pcall(db.exec, "DELETE FROM products WHERE id = $1 AND archived_at IS NULL", id)
+local DELETE <const> = "DELETE FROM products WHERE id = $1 AND archived_at IS NULL RETURNING name"
+
+local ARCHIVE <const> = [[UPDATE products SET archived_at = now() WHERE id = $1 AND archived_at IS NULL
+  RETURNING name]]
+
+local function delete_or_archive(req, id)
+  local function name_of(row) return { name = row.name } end
+  local ok, result = pcall(traced, req, "product.delete", id, name_of, DELETE)
 
   if ok then return result end
   if type(result) ~= "table" or result.sqlstate ~= "23503" then error(result, 0) end
-  return db.exec("UPDATE products SET archived_at = now() WHERE id = $1 AND archived_at IS NULL", id)
+  return traced(req, "product.archive", id, name_of, ARCHIVE)
 end
 
 --- A product with sales is archived: gone from lists, kept in orders.
 local function delete(req)
-  local id = req.params.id
-
-  if changing({ id }, function() return delete_or_archive(id) end) == 0 then
-    web.fail(404, "Product not found")
-  end
+  if not delete_or_archive(req, req.params.id) then web.fail(404, "Product not found") end
   return web.data(json.null, { message = "Product deleted successfully" })
 end
 
