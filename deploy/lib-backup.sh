@@ -452,7 +452,7 @@ make_scratch() { # NAME
 }
 
 missing_roles() {
-  ask "SELECT 'roles are missing; as a superuser run: ' || string_agg(format('CREATE ROLE %I%s;', r ->> 'name',
+  ask "SELECT 'roles are missing; restore as a superuser, or let one run: ' || string_agg(format('CREATE ROLE %I%s;', r ->> 'name',
          CASE WHEN (r -> 'login')::boolean THEN ' LOGIN' END), ' ')
        FROM jsonb_array_elements(:'manifest'::jsonb -> 'roles') AS r
        WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r ->> 'name');"
@@ -630,15 +630,20 @@ swap() { # sets aside
     job=''
   fi
   if ((status)); then
-    ! grep -qE 'being accessed|lock timeout' "$temporary/psql.log" ||
-      fail "$REFUSED" "$target is in use${force:+ by sessions that $(whoami_there) may not end}; ${force:+end them, or }--force ends its sessions"
+    ! grep -qE 'being accessed|lock timeout' "$temporary/psql.log" || fail "$REFUSED" "$(in_use)"
     ! grep -q 'already exists' "$temporary/psql.log" || fail "$REFUSED" "$target was made meanwhile; nothing was changed"
     give_up "$doing" "$temporary/psql.log"
   fi
   scratch=''
 }
 
-whoami_there() { query postgres -c 'SELECT current_user' || echo 'this role'; }
+in_use() {
+  if [[ -n $force ]]; then
+    echo "$target is in use by sessions that this role may not end; nothing was changed"
+  else
+    echo "$target is in use; --force ends its sessions"
+  fi
+}
 
 command_restore() {
   local doing='the restore' aside

@@ -4,7 +4,8 @@
 #
 #   test/cli/backup_test.sh BINARY
 #
-# TEST_DATABASE_URL (the owner) and TEST_APP_DATABASE_URL name the server.
+# TEST_DATABASE_URL (the owner) and TEST_APP_DATABASE_URL name the server;
+# TEST_ADMIN_DATABASE_URL, a superuser's, is needed to make roles.
 set -euo pipefail
 
 binary=$(realpath "$1")
@@ -28,6 +29,8 @@ clean_up() {
   for one in $(databases "${name//_/\\_}%"); do
     sql postgres "DROP DATABASE IF EXISTS \"$one\" WITH (FORCE)" || true
   done
+  [[ -z ${TEST_ADMIN_DATABASE_URL:-} ]] ||
+    psql -Xq "${TEST_ADMIN_DATABASE_URL%/*}/postgres" -c "DROP ROLE IF EXISTS $name" 2>/dev/null || true
   rm -rf "$work"
   exit "$status"
 }
@@ -37,6 +40,9 @@ unset BACKUP_DIR BACKUP_KEEP PG_BIN REDIS_URL APP_DATABASE_URL
 export OMADE_HOME=$home DATABASE_URL OMADE_STATE_DIR=$work/state
 DATABASE_URL=$(url "$name")
 place=$work/backups
+[[ $DATABASE_URL =~ ://([^:]*):([^@]*)@([^:/]*):([0-9]+)/ ]]
+connect=("${BASH_REMATCH[@]}") # user, password, host, port
+export PGPASSWORD=${connect[2]}
 
 # ---- asserts ---------------------------------------------------------------------------
 
@@ -117,8 +123,9 @@ db restore "$full"
 check 'an existing database is not overwritten' complains 8 'not empty; --force'
 rows=$(sql "$name" 'SELECT count(*) FROM orders')
 sql "$name" 'CREATE TABLE since (id integer); INSERT INTO since VALUES (1)'
-psql -XqAt "$(app_url "$name")" -c 'SELECT pg_sleep(60)' >/dev/null 2>&1 &
+PGOPTIONS='-c statement_timeout=0' psql -XqAt "$(app_url "$name")" -c 'SELECT pg_sleep(600)' >/dev/null 2>&1 &
 sleeper=$!
+until [[ -n $(sql postgres "SELECT pid FROM pg_stat_activity WHERE datname = '$name' AND usename = 'app_user'") ]]; do sleep 0.05; done
 db restore "$full" --force
 check 'but with --force' ended 0
 check 'which ends its sessions' not wait "$sleeper"
@@ -131,6 +138,15 @@ sql postgres "CREATE DATABASE ${name}_empty"
 db restore "$full" --into "${name}_empty"
 check 'an empty database may be filled' ended 0
 check 'and nothing is left of it' same "$(databases "${name//_/\\_}\_empty\_before\_%")" ''
+
+sql postgres "CREATE DATABASE ${name}_used"
+psql -XqAt "$(url "${name}_used")" -c 'SELECT pg_sleep(60)' >/dev/null 2>&1 &
+sleeper=$!
+until [[ -n $(sql postgres "SELECT pid FROM pg_stat_activity WHERE datname = '${name}_used'") ]]; do sleep 0.05; done
+db restore "$full" --into "${name}_used"
+check 'an empty database that is in use is left alone' complains 8 'in use; --force'
+kill "$sleeper"
+wait "$sleeper" || true
 
 # ---- kinds -----------------------------------------------------------------------------
 
@@ -210,6 +226,35 @@ db BACKUP_KEEP=none backup --to "$place"
 check 'a wrong number is named' complains 2 "'none'"
 full=$file
 
+exec {lock}>>"$place/.lock"
+flock "$lock"
+db backup --to "$place"
+check 'two backups do not share a folder at once' complains 1 'another backup'
+exec {lock}>&-
+script -qec "$home/omade db backup --to $place" /dev/null >"$work/out" 2>"$work/err" </dev/null
+check 'a terminal sees how far it is' out_has 'backup \[[# ]{30}\] +[0-9]+%'
+
+# ---- roles -----------------------------------------------------------------------------
+
+if [[ -n ${TEST_ADMIN_DATABASE_URL:-} ]]; then
+  admin=${TEST_ADMIN_DATABASE_URL%/*}
+  psql -Xq "$admin/postgres" -c "CREATE ROLE $name LOGIN" -c "ALTER ROLE $name SET work_mem = '6MB'" \
+    -c "GRANT app_user TO $name" -c "CREATE DATABASE ${name}_roles OWNER ${connect[1]}"
+  sql "${name}_roles" "CREATE TABLE small (id integer); GRANT SELECT ON small TO $name"
+  db DATABASE_URL="$(url "${name}_roles")" backup --to "$place"
+  roles=$(<"$work/out")
+  psql -Xq "$admin/${name}_roles" -c "DROP OWNED BY $name" -c "DROP ROLE $name"
+  db restore "$roles" --into "${name}_roles2"
+  check 'who may not make the missing roles is told what to run' complains 1 "CREATE ROLE $name LOGIN;"
+  db DATABASE_URL="$admin/postgres" restore "$roles" --into "${name}_roles2"
+  check 'a superuser makes them' err_has "made the role $name, without a password"
+  check 'with settings, memberships and rights' same "$(sql "${name}_roles2" "SELECT rolconfig,
+    pg_has_role(oid, 'app_user', 'MEMBER'), has_table_privilege(oid, 'small', 'SELECT')
+    FROM pg_roles WHERE rolname = '$name'")" '{work_mem=6MB}|t|t'
+  psql -Xq "$admin/${name}_roles2" -c "DROP OWNED BY $name"
+  psql -Xq "$admin/postgres" -c "DROP ROLE $name"
+fi
+
 # ---- killed at any time ----------------------------------------------------------------
 
 # Every process that the command started dies with it.
@@ -278,12 +323,9 @@ fi
 printed() { # HEADING: its block of commands, on this server
   awk -v heading="### $1" '$0 == heading { on = 1; next } /^#/ && on && !code { exit }
     /^```/ && on { if (code) exit; code = 1; next } code' "$home/docs/operations.md" |
-    sed -E "s/-h localhost -U username/$connect/; s/omade_cravings_prod/$2/g; s/20240115/$(date +%Y%m%d)/"
+    sed -E "s/-h localhost -U username/-h ${connect[3]} -p ${connect[4]} -U ${connect[1]}/; s/omade_cravings_prod/$2/g; s/20240115/$(date +%Y%m%d)/"
 }
 
-[[ $TEST_DATABASE_URL =~ ://([^:]*):([^@]*)@([^:/]*):([0-9]+)/ ]]
-connect="-h ${BASH_REMATCH[3]} -p ${BASH_REMATCH[4]} -U ${BASH_REMATCH[1]}"
-export PGPASSWORD=${BASH_REMATCH[2]}
 mkdir "$work/plain"
 cd "$work/plain"
 code=0
