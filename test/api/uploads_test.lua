@@ -67,6 +67,28 @@ return {
     check.status(send("POST", UPLOAD, { image = { "a", PNG } }, { token = "over" }), 401)
   end },
 
+  { "a cake refers to a picture that was uploaded, in carts and orders alike", function()
+    local known = check.status(send("POST", UPLOAD, { image = { "a", PNG } }), 201).json().data.image_reference
+    local session = check.status(client.post "/api/v1/cart/guest", 201).json().data.session_id
+    local function item(picture)
+      return { product_id = "10000000-0000-0000-0000-000000000001",
+               custom_cake = { flavor = "vanilla", size = "small_6", frosting = "buttercream", image_reference = picture } }
+    end
+    local function add(picture)
+      return client.post("/api/v1/cart/items", { body = item(picture), headers = { ["X-Session-Id"] = session } })
+    end
+    local function order(...)
+      return client.post("/api/v1/orders", { body = { guest_name = "Gus", guest_email = "gus@example.com", items = { ... } } })
+    end
+    for _, unknown in ipairs { "no.png", ("f"):rep(32) .. ".png", known:upper() } do
+      check.truthy(check.status(add(unknown), 400, "VALIDATION_ERROR").json().fields["custom_cake.image_reference"], unknown)
+      check.truthy(check.status(order(item(known), item(unknown)), 400, "VALIDATION_ERROR")
+                   .json().fields["items[1].custom_cake.image_reference"], unknown)
+    end
+    check.equal(check.status(add(known), 200).json().data.items[1].custom_cake.image_reference, known)
+    check.equal(check.status(order(item(known)), 201).json().data.items[1].custom_cake.image_reference, known)
+  end },
+
   { "what is no picture by its bytes is refused, whatever it says it is", function()
     keeps_nothing(function()
       for _, bytes in ipairs { "<html><script>alert(1)</script>", "", "GIF89a" .. ("."):rep(60), PNG:sub(1, 20),

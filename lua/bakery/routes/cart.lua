@@ -9,6 +9,7 @@ local carts      = require "bakery.services.carts"
 local checkout   = require "bakery.services.checkout"
 local db         = require "omade.db"
 local json       = require "omade.json"
+local pictures   = require "bakery.services.pictures"
 local s          = require "omade.schema"
 local v          = require "omade.validate"
 local web        = require "omade.web"
@@ -60,6 +61,7 @@ local function check_cake(product, cake)
     faults[i] = { path = "custom_cake." .. issue.field, message = issue.message }
   end
   v.refuse(faults)
+  pictures.check { custom_cake = cake }
 end
 
 --- Of a product, with all its lines summed.

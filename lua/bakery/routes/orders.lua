@@ -14,6 +14,7 @@ local idempotency = require "omade.idempotency"
 local json        = require "omade.json"
 local page        = require "omade.page"
 local payment     = require "bakery.services.payment"
+local pictures    = require "bakery.services.pictures"
 local phone       = require "bakery.rules.phone"
 local reports     = require "bakery.rules.reports"
 local reschedule  = require "bakery.services.reschedule"
@@ -131,8 +132,18 @@ local function check_order(req)
   if next(faults) then invalid(faults) end
 end
 
+--- Those of a cart were looked at when they were added.
+local function check_pictures(items)
+  local cakes = {}
+  for i, item in ipairs(items or {}) do
+    if item.custom_cake then cakes[("items[%d].custom_cake"):format(i - 1)] = item.custom_cake end
+  end
+  pictures.check(cakes)
+end
+
 local function create(req)
   check_order(req)
+  check_pictures(req.body.items)
   return checkout.place(req)
 end
 

@@ -1,0 +1,30 @@
+--- Pictures that custom cakes refer to: each was uploaded here.
+
+local db = require "omade.db"
+local v  = require "omade.validate"
+
+local pictures = {}
+
+local KNOWN <const> = "SELECT upload_exists($1) AS known"
+
+--- Refuses cakes, by their paths in the body, whose picture nobody uploaded.
+---@param cakes table<string, {image_reference?: string}>
+function pictures.check(cakes)
+  local statements, paths = {}, {}
+  for path, cake in pairs(cakes) do
+    if cake.image_reference then
+      paths[#paths + 1] = path .. ".image_reference"
+      statements[#paths] = { KNOWN, cake.image_reference, as = "row" }
+    end
+  end
+  if #statements == 0 then return end
+  local faults = {}
+  for i, row in ipairs(db.batch(statements)) do
+    if not row.known then
+      faults[#faults + 1] = { path = paths[i], message = "Image reference must be what an upload answered" }
+    end
+  end
+  v.refuse(faults)
+end
+
+return pictures
