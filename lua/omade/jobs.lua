@@ -2,14 +2,30 @@
 --
 -- The runs of one job exclude each other by an advisory lock of PostgreSQL, and a mark
 -- in Redis that lives for most of the interval keeps the others from running it again.
+-- The lock needs a connection as long as the job runs.  A worker has one more than
+-- DB_TRANSACTION_CONNECTIONS for it and runs its jobs one after the other, so that they
+-- never take the connections of orders, or of their own transactions.
 
 local db    = require "omade.db"
 local redis = require "omade.redis"
+
+local PAUSE <const> = 0.05      -- seconds between looks at a job that runs
+
+local running = false           -- in this worker
 
 local function first_of_interval(name, seconds)
   local life = math.max(1, math.floor(seconds * 900))       -- ms: nine tenths of it
   local ok, answer = pcall(redis.call, "SET", "job:" .. name, "1", "NX", "PX", life)
   return not ok or answer == "OK"                           -- Redis away: the lock decides
+end
+
+local function run_locked(fn, name)
+  db.transaction(function()
+    db.exec "SET LOCAL idle_in_transaction_session_timeout = 0"      -- it only holds the lock
+    local row = db.row("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0)) AS mine",
+                       "omade.job." .. name)
+    if row.mine then all(fn) end       -- in a task of its own: outside this transaction
+  end)
 end
 
 ---@param fn fun()
@@ -19,10 +35,9 @@ end
 return function(fn, name, seconds)
   return function()
     if not first_of_interval(name, seconds) then return end
-    db.transaction(function()
-      local row = db.row("SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0)) AS mine",
-                         "omade.job." .. name)
-      if row.mine then all(fn) end       -- in a task of its own: outside this transaction
-    end)
+    while running do sleep(PAUSE) end
+    local done <close> = setmetatable({}, { __close = function() running = false end })
+    running = done
+    run_locked(fn, name)
   end
 end

@@ -3,7 +3,7 @@
 -- very next request, in every worker.
 -- serve: --workers 2
 -- env: DB_CONNECTIONS=1
--- env: DB_TRANSACTION_CONNECTIONS=2
+-- env: DB_TRANSACTION_CONNECTIONS=1
 -- env: BCRYPT_COST=4
 
 local check  = require "check"
