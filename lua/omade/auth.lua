@@ -173,20 +173,22 @@ local function check_origin(req)
   end
 end
 
-local function sign_in_first()
-  web.fail(401, "Sign in first", { code = "UNAUTHENTICATED",
+local function sign_in_first(header)
+  web.fail(401, header and "Sign in, or send " .. header or "Sign in first", { code = "UNAUTHENTICATED",
                                    headers = { ["WWW-Authenticate"] = "Bearer" } })
 end
 
 --- For the engine: the check in front of a handler; nil when everybody may call it.
 ---@param who omade.who
+---@param guest_sends? string the header by which a guest shows who he is
 ---@return fun(req: omade.request)?
-function auth.gate(who)
+function auth.gate(who, guest_sends)
   if who == "anyone" then return nil end
   local allowed = allowed_of(who)
 
   return function(req)
     if allowed.guest and not select(2, sent_token(req)) then
+      if guest_sends and not req:header(guest_sends) then sign_in_first(guest_sends) end
       db.as { role = "guest" }
       return
     end

@@ -24,6 +24,7 @@ local web = {}
 ---@field form? boolean takes a form (urlencoded or multipart) beside JSON
 ---@field files? string[] parts of a multipart body that may be files: see omade.uploads
 ---@field reads? omade.shape of a body that the handler checks itself (omade.validate's `body`)
+---@field guest_sends? string a header without which a guest is nobody: 401
 ---@field sends? table<string, string> headers that the handler looks at, and what they are; for the documentation
 ---@field body_limit? integer bytes; the default is HTTP_BODY_LIMIT
 ---@field etag? boolean answer with an ETag, and 304 when it is the same

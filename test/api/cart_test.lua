@@ -104,6 +104,7 @@ return {
   { "whose cart: a customer's, a session's, nobody's", function()
     check.status(ask("get", ""), 401, "UNAUTHENTICATED")
     check.status(ask("get", "", { token = "over" }), 401, "UNAUTHENTICATED")
+    check.status(ask("patch", "/items/x", { json = "{" }), 401, "UNAUTHENTICATED")
     check.status(ask("get", "", with(staff)), 403, "FORBIDDEN")
     for _, id in ipairs { "x", "", ("g"):rep(64), ("a"):rep(63), ("a"):rep(65), JOHN } do
       field(ask("get", "", { headers = { ["X-Session-Id"] = id } }), "X-Session-Id")

@@ -47,6 +47,17 @@ return {
     check.equal(whom("/lazily", { token = "over" }).after, "")
   end },
 
+  { "a guest without the header that says who he is: 401 before all else", function()
+    local with_key = { ["X-Key"] = "k" }
+    for _, path in ipairs { "/known/x", "/known/" .. ORDER } do
+      check.matches(check.status(client.post(path, { json = "{" }), 401, "UNAUTHENTICATED").json().message, "X%-Key")
+      check.status(client.post(path, { json = "{", headers = with_key }), 400)
+      check.status(client.post(path, { json = "{", token = customer }), 400)
+    end
+    check.status(client.post("/known/" .. ORDER, { json = '{"n":1}', headers = with_key }), 200)
+    check.status(client.post("/known/" .. ORDER, { json = '{"n":1}', token = customer }), 200)
+  end },
+
   { "optional sign-in: nobody is a guest, a session counts, one that is over is refused", function()
     check.equal(whom("/optional").role, "guest")
     check.equal(whom("/optional", { token = customer }).role, "customer")

@@ -149,6 +149,7 @@ return {
     check.status(get(order, jane), 404, "NOT_FOUND")
     check.status(get(order, rider), 404, "NOT_FOUND")
     check.status(get(order), 401, "UNAUTHENTICATED")
+    check.status(client.get "/api/v1/orders/x", 401, "UNAUTHENTICATED")
     check.status(get(order, nil, token_of(order)), 200)
     check.status(get(order, nil, { ["X-Tracking-Token"] = ("0"):rep(32) }), 404, "NOT_FOUND")
     check.status(act("post", order, "cancel", jane), 404, "NOT_FOUND")

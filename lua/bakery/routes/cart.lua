@@ -44,11 +44,6 @@ local Wish <const> = v.shape {
 
 ---- Whose, and what it may hold --------------------------------------------------------------
 
-local function owner_of(req)
-  return carts.owner(req) or web.fail(401, "Sign in, or send the X-Session-Id of POST /api/v1/cart/guest",
-    { code = "UNAUTHENTICATED", headers = { ["WWW-Authenticate"] = "Bearer" } })
-end
-
 local function invalid(field, message) v.refuse { { path = field, message = message } } end
 
 local PRODUCT <const> = [[SELECT id, name, price, stock, is_customizable FROM products
@@ -79,7 +74,7 @@ local function guest()
 end
 
 local function show(req)
-  return carts.load(owner_of(req)):bytes()
+  return carts.load(carts.owner(req)):bytes()
 end
 
 local function put(cart, product, line)
@@ -93,7 +88,7 @@ local function put(cart, product, line)
 end
 
 local function add(req)
-  local owner, new = owner_of(req), v.body(req, NewItem)
+  local owner, new = carts.owner(req), req.body
   local product = db.row(PRODUCT, new.product_id) or web.fail(404, "Product not found")
   if new.custom_cake then check_cake(product, new.custom_cake) end
 
@@ -115,19 +110,19 @@ local function set_pieces(cart, id, new, product)
 end
 
 local function change(req)
-  local owner, id, new = owner_of(req), req.params.productId, v.body(req, Change)
+  local owner, id, new = carts.owner(req), req.params.productId, req.body
   local product = db.row(PRODUCT, id)
   return carts.change(owner, function(cart) set_pieces(cart, id, new, product) end):bytes()
 end
 
 local function remove(req)
-  return carts.change(owner_of(req), function(cart)
+  return carts.change(carts.owner(req), function(cart)
     if cart:remove(req.params.productId, req.query.line_id) == 0 then no_item() end
   end):bytes()
 end
 
 local function clear(req)
-  return carts.change(owner_of(req), function(cart) cart:clear() end):bytes()
+  return carts.change(carts.owner(req), function(cart) cart:clear() end):bytes()
 end
 
 ---- Merging ----------------------------------------------------------------------------------------
@@ -184,7 +179,7 @@ end
 local function merge(req)
   local session = carts.session_of(req)
   if not session then invalid("X-Session-Id", "X-Session-Id is required") end
-  local cart, adjusted = carts.merge(owner_of(req), carts.guest(session), join)
+  local cart, adjusted = carts.merge(carts.owner(req), carts.guest(session), join)
   return cart:bytes { adjusted = adjusted or json.array {} }
 end
 
@@ -203,8 +198,6 @@ local function shown_lines(priced)
 end
 
 local function quote(req)
-  owner_of(req)
-  req.body = v.body(req, Wish)
   if not req.user and req.body.redeem_points > 0 then
     invalid("redeem_points", "Redeem points is for signed-in customers")
   end
@@ -224,10 +217,10 @@ end
 
 ---- Routes: the table of contents ---------------------------------------------------------------
 
--- Whose cart it is comes first (401), so handlers check bodies themselves.
 local OWNER <const> = { "customer", "guest" }
 local CART  <const> = answers.Cart
-local SESSION <const> = { ["X-Session-Id"] = "of POST /api/v1/cart/guest, of who is not signed in" }
+local ID    <const> = "X-Session-Id"       -- who a guest is
+local SESSION <const> = { [ID] = "of POST /api/v1/cart/guest, of who is not signed in" }
 
 local NO_ITEM <const> = { [404] = "Item not found in cart" }
 local NO_STOCK <const> = "OUT_OF_STOCK: `available` pieces, for all lines of the product"
@@ -253,21 +246,21 @@ local Quote <const> = s.object {
 return web.routes("/api/v1/cart", {
   { "POST",   "/guest",            guest,  who = "anyone", limit = "cart", status = 201, answer = Guest,
     summary = "A session id for a guest's cart" },
-  { "GET",    "/",                 show,   who = OWNER, limit = "cart", answer = CART, sends = SESSION,
+  { "GET",    "/",                 show,   who = OWNER, guest_sends = ID, limit = "cart", answer = CART, sends = SESSION,
     summary = "The cart" },
-  { "POST",   "/items",            add,    who = OWNER, limit = "cart", reads = NewItem, answer = CART, sends = SESSION,
+  { "POST",   "/items",            add,    who = OWNER, guest_sends = ID, limit = "cart", body = NewItem, answer = CART, sends = SESSION,
     errors = { [404] = "Product not found", [409] = NO_STOCK, [422] = "CART_FULL: 50 lines" },
     summary = "Add pieces of a product, or a custom cake" },
-  { "PATCH",  "/items/:productId", change, who = OWNER, limit = "cart", params = Product, reads = Change,
+  { "PATCH",  "/items/:productId", change, who = OWNER, guest_sends = ID, limit = "cart", params = Product, body = Change,
     answer = CART, sends = SESSION, errors = { [404] = NO_ITEM[404], [409] = NO_STOCK },
     summary = "Set the pieces of a line" },
-  { "DELETE", "/items/:productId", remove, who = OWNER, limit = "cart", params = Product, query = Line,
+  { "DELETE", "/items/:productId", remove, who = OWNER, guest_sends = ID, limit = "cart", params = Product, query = Line,
     answer = CART, sends = SESSION, errors = NO_ITEM, summary = "Remove a product, or one of its lines" },
-  { "DELETE", "/",                 clear,  who = OWNER, limit = "cart", answer = CART, sends = SESSION,
+  { "DELETE", "/",                 clear,  who = OWNER, guest_sends = ID, limit = "cart", answer = CART, sends = SESSION,
     summary = "Empty the cart" },
   { "POST",   "/merge",            merge,  who = "customer", limit = "cart", answer = Merged, sends = SESSION,
     summary = "Add a guest's cart to one's own" },
-  { "POST",   "/quote",            quote,  who = OWNER, limit = "cart", reads = Wish, answer = Quote, sends = SESSION,
+  { "POST",   "/quote",            quote,  who = OWNER, guest_sends = ID, limit = "cart", body = Wish, answer = Quote, sends = SESSION,
     errors = { [404] = "Delivery schedule not found", [409] = "EMPTY_CART, OUT_OF_STOCK, PRICE_CHANGED, SLOT_FULL, SLOT_CLOSED",
                [422] = "What the order would refuse: PROMO_..., INSUFFICIENT_POINTS, LEAD_TIME, MINIMUM_ORDER, TOTAL_TOO_LARGE" },
     summary = "What the order would cost" },

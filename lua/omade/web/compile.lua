@@ -20,7 +20,7 @@ local METHODS <const> = { GET = true, HEAD = true, POST = true, PUT = true, PATC
 local FIELDS <const> = {
   who = true, params = true, query = true, headers = true, body = true, files = true, form = true, body_limit = true, etag = true,
   public = true, limit = true, idempotent = true, summary = true, description = true, answer = true, status = true,
-  reads = true, sends = true,
+  reads = true, sends = true, guest_sends = true,
   errors = true, bare = true, type = true, [1] = true, [2] = true, [3] = true,
 }
 local COMMON <const> = { who = true, limit = true, before = true, after = true }
@@ -90,7 +90,7 @@ end
 local function make_run(route, who, limit, common)
   local handler = with_hooks(route[3], common)
   local shapes = shapes_of(route)
-  local admit = auth.gate(who)
+  local admit = auth.gate(who, route.guest_sends)
   local count = limits.gate(limit)
 
   local check_key = route.idempotent and idempotency.check

@@ -42,6 +42,7 @@ return { routes = { web.routes("", {
   { "GET",  "/lazily",   lazily,  who = "anyone" },
   { "GET",  "/optional", as_whom, who = "optional" },
   { "POST", "/optional", as_whom, who = "optional" },
+  { "POST", "/known/:id", as_whom, who = "optional", guest_sends = "X-Key", params = Id, body = Body },
   { "GET",  "/any",      as_whom, who = "any" },
   { "POST", "/staff/:id", as_whom, who = "staff", params = Id, body = Body },
   { "GET",  "/others",   others,  who = "customer" },
