@@ -33,7 +33,7 @@
     FLAG(allow_owner, "ALLOW_OWNER", false, "serve also as superuser or table owner")         \
     NUMBER(db_connections, "DB_CONNECTIONS", 2, 1, 64, "", "shared connections a worker")     \
     NUMBER(db_transactions, "DB_TRANSACTION_CONNECTIONS", 2, 1, 64, "",                       \
-           "connections a worker for transactions, and one more for jobs")                    \
+           "connections a worker for transactions; 1 counts as 2: jobs hold one")            \
     NUMBER(db_queue_max, "DB_QUEUE_MAX", 1000, 1, 100000, "", "operations that wait; more: 503") \
     NUMBER(db_queue_timeout, "DB_QUEUE_TIMEOUT", 3000, 1, 600000, "ms", "longest wait for a connection") \
     NUMBER(db_in_flight_max, "DB_IN_FLIGHT_MAX", 200, 1, 10000, "", "operations under way on a connection") \

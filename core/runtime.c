@@ -44,8 +44,8 @@ static struct pg_settings pg_settings_of(const struct config *c, enum runtime_ro
         .url = role == RUNTIME_OWNER ? c->database_url : c->app_database_url,
         .listen_url = c->listen_url,
         .connections = (int)c->db_connections,
-        /* One more for the lock of a job that runs: lua/omade/jobs.lua. */
-        .transaction_connections = (int)c->db_transactions + 1,
+        /* A job that runs holds one for its lock (lua/omade/jobs.lua), and needs another. */
+        .transaction_connections = c->db_transactions < 2 ? 2 : (int)c->db_transactions,
         .queue_max = (int)c->db_queue_max,
         .in_flight_max = (int)c->db_in_flight_max,
         .statements_max = (int)c->db_statements_max,

@@ -2,9 +2,9 @@
 --
 -- The runs of one job exclude each other by an advisory lock of PostgreSQL, and a mark
 -- in Redis that lives for most of the interval keeps the others from running it again.
--- The lock needs a connection as long as the job runs.  A worker has one more than
--- DB_TRANSACTION_CONNECTIONS for it and runs its jobs one after the other, so that they
--- never take the connections of orders, or of their own transactions.
+-- The lock holds one of the connections for transactions as long as the job runs.  There
+-- are two at least, and a worker runs its jobs one after the other, so that they never
+-- keep out orders, or their own transactions.
 
 local db    = require "omade.db"
 local redis = require "omade.redis"
