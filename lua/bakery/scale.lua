@@ -2,7 +2,8 @@
 --
 -- Customers, slots, orders with lines and history, reviews and points, spread over three
 -- years, written by COPY with the triggers off; counters and figures are set afterwards,
--- all in one transaction.  Made from a fixed seed, so two runs of one size are alike.
+-- all in one transaction; for very many also without foreign keys and indexes, which come
+-- back before it commits.  Made from a fixed seed, so two runs of one size are alike.
 
 local files   = require "omade.core.files"
 local session = require "omade.core.session"
@@ -284,7 +285,40 @@ local function triggers(s, verb)
   for _, name in ipairs(TABLES) do run(s, ("ALTER TABLE %s %s TRIGGER USER"):format(name, verb)) end
 end
 
+local BULK <const> = 50000      -- orders from which checks and indexes are made afterwards
+
+local CONSTRAINTS <const> = [[
+  SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname) AS away,
+    format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) AS back
+  FROM pg_constraint WHERE contype = 'f' AND conrelid::regclass::text = ANY($1::text[]) ORDER BY conname]]
+
+local INDEXES <const> = [[
+  SELECT format('DROP INDEX %s', indexrelid::regclass) AS away, pg_get_indexdef(indexrelid) AS back
+  FROM pg_index WHERE NOT indisunique AND indrelid::regclass::text = ANY($1::text[]) ORDER BY 1]]
+
+--- Foreign keys and indexes, checked and built in one go at the end instead of row by row.
+-- Returns the statements that bring them back.
+local function take_away(s)
+  local back, tables = {}, "{" .. table.concat(TABLES, ",") .. "}"
+  for _, sql in ipairs { CONSTRAINTS, INDEXES } do
+    for _, one in ipairs(rows(s, sql, tables)) do
+      run(s, one.away)
+      table.insert(back, 1, one.back)      -- indexes first: the checks use them
+    end
+  end
+  return back
+end
+
+local function run_all(s, label, statements)
+  local show = bar(label)
+  for i, sql in ipairs(statements) do
+    run(s, sql)
+    show(i, #statements)
+  end
+end
+
 local function write_all(s, world)
+  local back = world.count >= BULK and take_away(s) or {}
   triggers(s, "DISABLE")
   write_customers(s, world)
   write_slots(s, world)
@@ -293,11 +327,8 @@ local function write_all(s, world)
   write_history(s, world)
   write_points(s, world)
   write_reviews(s, world)
-  local show = bar "figures"
-  for i, sql in ipairs(FIGURES) do
-    run(s, sql)
-    show(i, #FIGURES)
-  end
+  run_all(s, "indexes", back)
+  run_all(s, "figures", FIGURES)
   triggers(s, "ENABLE")
 end
 
@@ -306,7 +337,7 @@ end
 function scale.run(count)
   local s = session.connect()
   local begun = time.monotonic()
-  run(s, "SET statement_timeout = 0; SET synchronous_commit = off; BEGIN")
+  run(s, "SET statement_timeout = 0; SET synchronous_commit = off; SET maintenance_work_mem = '256MB'; SET work_mem = '64MB'; BEGIN")
   local base = rows(s, [[SELECT last_value AS number, (SELECT password_hash FROM users WHERE email = 'john@example.com') AS password,
     (SELECT count(*) FROM users WHERE email LIKE 'scale-%') AS earlier FROM order_number_seq]])[1]
   local world = { count = count, customers = math.max(1, count // 10), now = time.now() // 1, products = products_of(s),
