@@ -285,7 +285,7 @@ local function triggers(s, verb)
   for _, name in ipairs(TABLES) do run(s, ("ALTER TABLE %s %s TRIGGER USER"):format(name, verb)) end
 end
 
-local BULK <const> = 50000      -- orders from which checks and indexes are made afterwards
+local BULK <const> = 10000      -- orders from which checks and indexes are made afterwards
 
 local CONSTRAINTS <const> = [[
   SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname) AS away,
