@@ -23,12 +23,14 @@ lua_lint() { luacheck -q --no-color lua examples test/api | grep -vE '^Total: 0 
 shell_lint() { for f in omade .ci/run test/*.sh test/*/*.sh; do bash -n "$f"; done; }
 marks() { grep -rnE '\b(TODO|FIXME|XXX|HACK)\b' core lua migrations seeds examples omade README.md docs || true; }
 vendored() { git ls-files 2>/dev/null | grep -E '(^|/)(vendor|third_party|node_modules|llhttp\.c)(/|$)' || true; }
+found_by_machine() { git ls-files test/fuzz/crashes 2>/dev/null | grep -E '/[0-9a-f]{40}$' || true; }
 
 check 'clang-format' format
 check 'luacheck' lua_lint
 check 'shell syntax' shell_lint
 check 'no marks of unfinished work' marks
 check 'nothing vendored' vendored
+check 'inputs of the fuzzers have names' found_by_machine
 
 echo "$passed passed, $failed failed"
 [[ $failed == 0 ]]
