@@ -350,7 +350,7 @@ local ASSETS <const> = {
   ["swagger-ui.css"] = "text/css; charset=utf-8",
 }
 
---- What npm installed (deploy/assets/install.sh); 404 without it: the page then makes do.
+--- What the build installed (deploy/assets/install.sh); 404 without it: the page then makes do.
 local function asset(req)
   local type = ASSETS[req.params.name]
   if not type then web.fail(404, "There is no such file") end

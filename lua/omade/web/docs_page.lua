@@ -1,4 +1,4 @@
---- /api/docs: Swagger UI where npm installed it; else a list of the routes with a form each.
+--- /api/docs: Swagger UI where the build could install it; else a list of the routes with a form each.
 
 local ESCAPES <const> = { ["&"] = "&amp;", ["<"] = "&lt;", [">"] = "&gt;", ['"'] = "&quot;" }
 
