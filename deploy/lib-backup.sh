@@ -281,7 +281,7 @@ open_place() {
   (umask 077 && mkdir -p "$place") 2>/dev/null && [[ -d $place ]] ||
     fail "$PLACE" "the folder $place cannot be made"
   probe=$(mktemp "$place/.probe.XXXXXX" 2>/dev/null) && rm -f "$probe" ||
-    if (($(df --output=iavail "$place" | tail -n 1) == 0)); then
+    if (($(env -C / df --output=iavail "$place" | tail -n 1) == 0)); then
       fail "$FULL" "the disk of $place is full: make room"
     else
       fail "$PLACE" "the folder $place cannot be written"

@@ -188,7 +188,8 @@ find_postgres() { # sets pgbin: the version that made the cluster, else the newe
 make_cluster() {
   local data=$state/pg/data log=$state/postgres.log password=$state/pg/new-password lines
   lines=$(count_lines "$log")
-  (($(df --output=avail -B 1M "$state" | tail -n 1) >= CLUSTER_MEGABYTES)) ||
+  # From /: df wants to return to where it was called, which may be closed to us.
+  (($(env -C / df --output=avail -B 1M "$state" | tail -n 1) >= CLUSTER_MEGABYTES)) ||
     die "the disk of $state is full: make room ($CLUSTER_MEGABYTES MB), or set OMADE_STATE_DIR"
   find "$data" -delete 2>/dev/null || true
   mkdir -m 700 "$data"
