@@ -9,7 +9,8 @@
 # the file change how the server is started, "-- app: FOLDER" says what it serves,
 # "-- files: N" how many files it may open, "-- before: SCRIPT" what makes files in $TEST_WORK
 # for it, and prints more settings.  "-- port: NAME" is a free port in the variable NAME; in the
-# lines of env, @NAME@ is replaced by it, and @TEST_WORK@ by that folder.
+# lines of env, @NAME@ is replaced by it, and @TEST_WORK@ by that folder.  "-- postgres: own"
+# and "-- redis: own" are servers that the test may kill (own_postgres.sh, lib/own_redis.lua).
 set -euo pipefail
 ulimit -n "$(ulimit -Hn)"
 export PGOPTIONS='-c client_min_messages=warning'
@@ -40,6 +41,7 @@ clean_up() {
     wait "$server" 2>/dev/null || true
   fi
   [[ -z $database ]] || owner_sql "DROP DATABASE IF EXISTS $database WITH (FORCE)" || true
+  [[ ! -d $work/cluster ]] || TEST_WORK=$work bash "$here/own_postgres.sh" down || true
   for pid in "$work"/*.pid; do
     if [[ -s $pid ]]; then kill "$(<"$pid")" 2>/dev/null || true; fi
   done
@@ -48,23 +50,43 @@ clean_up() {
 }
 trap clean_up EXIT
 
+export OMADE_HOME=$home
+export DATABASE_URL APP_DATABASE_URL REDIS_URL
+
+fill() { # migrates and seeds the database of DATABASE_URL
+  "$binary" migrate up >"$work/migrate.log" 2>&1 || { cat "$work/migrate.log"; exit 1; }
+  "$binary" seed >"$work/seed.log" 2>&1 || { cat "$work/seed.log"; exit 1; }
+}
+
 # ---- the template: migrated and seeded once per version of the SQL ----------------------
-sum=$(cat "$home"/migrations/*.sql "$home"/seeds/*.sql | sha256sum | cut -c1-12)
-template="omade_template_$sum"
-exec 9>"${TMPDIR:-/tmp}/$template.lock"
-flock 9
-if [[ $(owner_sql "SELECT count(*) FROM pg_database WHERE datname = '$template'") == 0 ]]; then
-  owner_sql "DROP DATABASE IF EXISTS ${template}_new WITH (FORCE)"
-  owner_sql "CREATE DATABASE ${template}_new"
-  export DATABASE_URL
-  DATABASE_URL=$(with_database "$TEST_DATABASE_URL" "${template}_new")
-  OMADE_HOME=$home "$binary" migrate up >"$work/migrate.log" 2>&1 || { cat "$work/migrate.log"; exit 1; }
-  OMADE_HOME=$home "$binary" seed >"$work/seed.log" 2>&1 || { cat "$work/seed.log"; exit 1; }
-  owner_sql "ALTER DATABASE ${template}_new RENAME TO $template"
-fi
-database="omade_${name//[^a-z0-9]/_}_$$"
-owner_sql "CREATE DATABASE $database TEMPLATE $template"
-flock -u 9
+clone_template() {
+  local sum template
+  sum=$(cat "$home"/migrations/*.sql "$home"/seeds/*.sql | sha256sum | cut -c1-12)
+  template="omade_template_$sum"
+  exec 9>"${TMPDIR:-/tmp}/$template.lock"
+  flock 9
+  if [[ $(owner_sql "SELECT count(*) FROM pg_database WHERE datname = '$template'") == 0 ]]; then
+    owner_sql "DROP DATABASE IF EXISTS ${template}_new WITH (FORCE)"
+    owner_sql "CREATE DATABASE ${template}_new"
+    DATABASE_URL=$(with_database "$TEST_DATABASE_URL" "${template}_new")
+    fill
+    owner_sql "ALTER DATABASE ${template}_new RENAME TO $template"
+  fi
+  database="omade_${name//[^a-z0-9]/_}_$$"
+  owner_sql "CREATE DATABASE $database TEMPLATE $template"
+  flock -u 9
+  DATABASE_URL=$(with_database "$TEST_DATABASE_URL" "$database")
+  APP_DATABASE_URL=$(with_database "$TEST_APP_DATABASE_URL" "$database")
+}
+
+make_cluster() { # one that the test may kill
+  TEST_WORK=$work bash "$here/own_postgres.sh" start >"$work/urls"
+  # shellcheck disable=SC1091 # made above
+  source "$work/urls"
+  fill
+}
+
+if grep -q '^-- postgres: own' "$file"; then make_cluster; else clone_template; fi
 
 # ---- a Redis database of its own ----------------------------------------------------------
 base=${TEST_REDIS_URL%/*}
@@ -90,10 +112,6 @@ if [[ -n $before ]]; then
   while IFS= read -r line; do export "${line?}"; done <"$work/env"
 fi
 
-export OMADE_HOME=$home
-export DATABASE_URL APP_DATABASE_URL REDIS_URL
-DATABASE_URL=$(with_database "$TEST_DATABASE_URL" "$database")
-APP_DATABASE_URL=$(with_database "$TEST_APP_DATABASE_URL" "$database")
 REDIS_URL="$base/$redis_number"
 if grep -q '^-- redis: own' "$file"; then        # one that the test may stop and start
   export REDIS_URL="unix://$work/redis.sock?db=0" TEST_REDIS_SOCKET=$work/redis.sock

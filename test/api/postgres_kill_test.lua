@@ -1,0 +1,101 @@
+-- PostgreSQL killed with SIGKILL in the middle of orders, and started again: no request hangs,
+-- all recover by themselves, and no order is half there, lost after its answer, or there twice.
+-- What is said of time is promised ten times faster (reliability.md, "Faults and promises").
+-- serve: --workers 2
+-- postgres: own
+-- env: OMADE_TIME_SCALE=1
+-- env: SCRIPT_LOAD_CPU=20000
+-- env: SCRIPT_CPU=5000
+-- env: SCRIPT_REQUEST_CPU=20000
+-- env: HEARTBEAT_CPU=10000
+
+local check  = require "check"
+local client = require "client"
+local crash  = require "crash"
+local storm  = require "storm"
+
+local CAKE <const> = "/api/v1/products/10000000-0000-0000-0000-000000000001"
+local LIST <const> = "/api/v1/products?limit=1"
+local POSTGRES <const> = "bash " .. debug.getinfo(1, "S").source:match "^@(.*/)" .. "own_postgres.sh "
+
+local ANSWERED <const>, AT_ONCE <const>, BACK <const> = 50, 10, 10     -- seconds: ten times the promise
+
+local buyer = storm.people(1)[1]
+local bun   = storm.products(1, 1000)[1]
+
+client.timeout = ANSWERED
+
+local function postgres(what)
+  local out, ok = client.shell(POSTGRES .. what)
+  if not ok then error(out, 2) end
+end
+
+--- In both workers: the kernel spreads connections, so ask often.
+local function healthy()
+  for _ = 1, 10 do
+    if client.get(LIST).status ~= 200 or client.get("/health").json().status ~= "healthy" then return false end
+  end
+  return true
+end
+
+--- Orders without a pause, until they notice the fault, which comes at any moment of theirs.
+local function order_through(name, fault)
+  local outcomes, waves = {}, 0
+  local killer = assert(io.popen(("sleep 0.%d; %s%s 2>&1"):format(math.random(0, 4), POSTGRES, fault)))
+  repeat
+    waves = waves + 1
+    check.truthy(waves < 500, name .. " was noticed")
+    crash.round(name .. waves, outcomes)
+  until outcomes[503]
+  check.equal(killer:read "a", "")
+  killer:close()
+  check.equal(outcomes.none, nil, "requests without an answer")
+  return outcomes
+end
+
+local function while_it_is_away()
+  client.timeout = AT_ONCE
+  for i = 1, 10 do
+    local answer = storm.send(storm.order(buyer, storm.one(bun), "away-" .. i))
+    check.truthy(check.status(answer, 503, "UNAVAILABLE").headers["retry-after"], "Retry-After")
+    check.status(client.get(LIST), 503, "UNAVAILABLE")
+    check.status(client.get(CAKE), 200)                   -- is in Redis
+    check.status(client.get "/ready", 200)
+  end
+  check.equal(check.status(client.get "/health", 503).json().status, "unhealthy")
+  client.timeout = ANSWERED
+end
+
+local function after_its_return(name)
+  local outcomes = {}
+  crash.round(name .. "-after", outcomes)
+  check.same(outcomes, { [201] = crash.CLIENTS }, "orders after its return")
+  storm.placed(storm.order(buyer, storm.one(bun), "away-1"))
+end
+
+--- Killed by `fault`, and started again.
+local function killed(fault)
+  return function()
+    check.status(client.get(CAKE), 200)
+    local outcomes = order_through(fault, fault)
+    client.eventually(AT_ONCE, "503", function() return client.get(LIST).status == 503 end)
+    while_it_is_away()
+    postgres "start"
+    client.eventually(BACK, "all well again", healthy)
+    after_its_return(fault)
+    crash.check_keys(outcomes)
+  end
+end
+
+client.eventually(30, "all well", healthy)
+
+return storm.tests {
+  { "all of it at once", killed "kill" },
+  { "its first process, the others end when they notice", killed "orphan" },
+  { "one of its processes: it starts again by itself", function()
+    local outcomes = order_through("backend", "backend")
+    client.eventually(60, "all well again", healthy)
+    after_its_return "backend"
+    crash.check_keys(outcomes)
+  end },
+}
