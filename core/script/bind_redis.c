@@ -13,6 +13,7 @@
 #include "script/vm.h"
 
 #define CALL_TYPE "omade.redis_call"
+#define AWAY "A service is away; try again later"
 
 enum { ARGUMENTS_MAX = 1000 };
 
@@ -72,12 +73,29 @@ static void call_cancel(void *ctx)
     if (call->op.outcome == REDIS_WAITING) redis_cancel(&call->op);
 }
 
+/* Whether Redis refuses what it would do at another time: it is full, loads, cannot save,
+ * is held up, or is no master. */
+static bool is_refusal(struct slice text)
+{
+    static const char *const words[] = { "OOM ",        "LOADING ",    "MISCONF ",
+                                         "BUSY ",       "READONLY ",   "MASTERDOWN ",
+                                         "NOREPLICAS ", "CLUSTERDOWN " };
+
+    for (size_t i = 0; i < COUNT_OF(words); i++) {
+        size_t n = strlen(words[i]);
+
+        if (text.n >= n && memcmp(text.p, words[i], n) == 0) return true;
+    }
+    return false;
+}
+
 static void push_error_reply(lua_State *L, struct slice text)
 {
     lua_pushliteral(L, "Redis: ");
     lua_pushlstring(L, text.p, text.n);
     lua_concat(L, 2);
-    fail_push(L, 500, "INTERNAL", "Something went wrong", lua_tostring(L, -1));
+    if (is_refusal(text)) fail_push(L, 503, "UNAVAILABLE", AWAY, lua_tostring(L, -1));
+    else fail_push(L, 500, "INTERNAL", "Something went wrong", lua_tostring(L, -1));
     lua_pushlstring(L, text.p, text.n);
     lua_setfield(L, -2, "redis_error");
     lua_remove(L, -2);
@@ -128,7 +146,7 @@ static size_t reply_size(const struct redis_reply *r)
 
 static int raise_outcome(lua_State *L, const struct call *call)
 {
-    fail_push(L, 503, "UNAVAILABLE", "A service is away; try again later",
+    fail_push(L, 503, "UNAVAILABLE", AWAY,
               call->op.outcome == REDIS_DOWN ? "Redis is away"
                                              : "Redis did not answer in time");
     lua_pushboolean(L, 1);

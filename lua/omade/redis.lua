@@ -1,5 +1,5 @@
 --- Redis.  A call that cannot be answered in time raises 503 (`redis_down`); an error
--- reply raises with `redis_error`.
+-- reply raises with `redis_error`: 503 where Redis refuses for now (full, loading ...), else 500.
 
 ---@class omade.redis
 ---@field get fun(key: string): string?

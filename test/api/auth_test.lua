@@ -6,6 +6,7 @@
 local check  = require "check"
 local cjson  = require "cjson"
 local client = require "client"
+local redis  = require "own_redis"
 
 local AUTH <const> = "/api/v1/auth"
 local GOOD <const> = "Crumb-les!42"
@@ -61,21 +62,8 @@ local function refused(answer, ...)
   end
 end
 
-local function stop_redis() client.shell("redis-cli -s \"$TEST_REDIS_SOCKET\" shutdown nosave") end
-
-local function start_redis()
-  client.shell("redis-server --port 0 --unixsocket \"$TEST_REDIS_SOCKET\" --save '' --daemonize yes --dir \"$TEST_WORK\""
-               .. " --pidfile \"$TEST_WORK/redis.pid\" --logfile /dev/null")
-  client.eventually(20, "Redis answers", function() return client.redis "PING" == "PONG" end)
-  client.eventually(60, "sessions again", function()
-    for _ = 1, 8 do
-      if client.get(AUTH .. "/me", { token = "nobody" }).status ~= 401 then return false end
-    end
-    return true
-  end)
-end
-
-start_redis()
+redis.start()
+client.all_healthy()
 
 ---- Tests ----------------------------------------------------------------------------------
 
@@ -544,7 +532,7 @@ return {
     local token = mailed(own.user.id, "user.password_reset").token
     local function row() return client.sql("SELECT * FROM users WHERE id = '" .. own.user.id .. "'") end
     local before = row()
-    stop_redis()
+    redis.stop()
     check.status(post("/register", { name = "Late", email = email, password = GOOD }), 503, "UNAVAILABLE")
     check.status(login(own.email), 503, "UNAVAILABLE")
     check.status(post("/refresh", { refresh_token = own.refresh_token }), 503)
@@ -555,7 +543,8 @@ return {
     check.status(client.delete(AUTH .. "/me", { token = own.access_token, body = { password = GOOD } }), 503)
     check.equal(row(), before)
     check.equal(client.sql("SELECT count(*) FROM users WHERE email = '" .. email .. "'"), "0")
-    start_redis()
+    redis.start()
+    client.all_healthy()
     sign_in(own.email)
     check.status(post("/register", { name = "Late", email = email, password = GOOD }), 201)
     check.status(post("/reset-password", { token = token, password = OTHER }), 200)

@@ -5,6 +5,7 @@
 local cjson  = require "cjson"
 local check  = require "check"
 local client = require "client"
+local redis  = require "own_redis"
 
 local CART <const>, ORDERS <const> = "/api/v1/cart", "/api/v1/orders"
 local JOHN <const>, JANE <const> = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"
@@ -16,25 +17,6 @@ local CAKE <const>, CUPCAKES <const>, COOKIE <const> = product(1), product(2), p
 local NOBODYS <const> = "99999999-0000-0000-0000-000000000000"
 
 local john, jane, staff
-
----- Redis of our own ------------------------------------------------------------------------------
-
-local function start_redis()
-  client.shell("redis-server --port 0 --save '' --daemonize yes --unixsocket " .. os.getenv "TEST_REDIS_SOCKET"
-               .. " --pidfile " .. os.getenv "TEST_WORK" .. "/redis.pid")
-  client.eventually(30, "redis", function() return client.redis "PING" == "PONG" end)
-  client.eventually(30, "both workers have it", function()
-    for _ = 1, 8 do
-      if client.get("/health").json().status ~= "healthy" then return false end
-    end
-    return true
-  end)
-end
-
-local function stop_redis()
-  client.redis("SHUTDOWN", "NOSAVE")
-  client.eventually(30, "redis is gone", function() return client.redis "PING" ~= "PONG" end)
-end
 
 ---- Short ways -----------------------------------------------------------------------------------------
 
@@ -91,11 +73,13 @@ return {
     check.status(ask("get", "", session), 503, "UNAVAILABLE")
     check.status(put(session, CUPCAKES, 1), 503, "UNAVAILABLE")
     check.status(ask("delete", "", session), 503, "UNAVAILABLE")
-    start_redis()
+    redis.start()
+    client.all_healthy()
     check.equal(#cart(session).items, 0)
-    stop_redis()
+    redis.stop()
     check.status(ask("get", "", session), 503, "UNAVAILABLE")
-    start_redis()
+    redis.start()
+    client.all_healthy()
     john, jane = { token = client.session("customer", JOHN) }, { token = client.session("customer", JANE) }
     staff = { token = client.session("staff", "00000000-0000-0000-0000-000000000004") }
     client.sql "UPDATE products SET stock = 1000"

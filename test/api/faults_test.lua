@@ -5,34 +5,10 @@
 
 local check  = require "check"
 local client = require "client"
+local redis  = require "own_redis"
 
 local CAKE <const> = "/api/v1/products/10000000-0000-0000-0000-000000000001"
 local LIST <const> = "/api/v1/products?limit=3"
-
-local work = os.getenv "TEST_WORK"
-
-local function redis_start()
-  client.shell(("redis-server --port 0 --unixsocket %s/redis.sock --save '' --appendonly no --daemonize yes "
-                .. "--dir %s --pidfile %s/redis.pid --logfile %s/redis.log"):format(work, work, work, work))
-  client.eventually(10, "redis.pid", function()
-    local f = io.open(work .. "/redis.pid")
-    return f and f:read "a" ~= ""
-  end)
-end
-
-local function redis_stop()
-  client.shell(("kill -9 $(cat %s/redis.pid) && rm -f %s/redis.pid %s/redis.sock"):format(work, work, work))
-end
-
---- Both workers: connections are spread by the kernel, so ask often.
-local function all_healthy()
-  client.eventually(30, "all workers healthy", function()
-    for _ = 1, 20 do
-      if client.get("/health").json().status ~= "healthy" then return false end
-    end
-    return true
-  end)
-end
 
 --- As postgres would be: nobody is let in, and who is in is thrown out.
 local function database_away()
@@ -64,14 +40,14 @@ return {
   end },
 
   { "Redis comes, goes and comes: nothing but its own routes notices", function()
-    redis_start()
-    all_healthy()
+    redis.start()
+    client.all_healthy()
     check.status(client.get("/api/v1/products/stats", { token = "x" }), 401)
-    redis_stop()
+    redis.kill()
     for _ = 1, 20 do check.status(client.get(CAKE), 200) end
     check.status(client.get("/api/v1/products/stats", { token = "x" }), 503)
-    redis_start()
-    all_healthy()
+    redis.start()
+    client.all_healthy()
   end },
 
   { "PostgreSQL away: 503 at once, cached reads go on, 200 after its return", function()
@@ -93,7 +69,7 @@ return {
     local out, ok = client.shell(("psql -XqAt '%s' -c 'ALTER DATABASE %s ALLOW_CONNECTIONS true'"):format(url, name))
     if not ok then error(out) end
     client.eventually(30, "200 again", function() return client.get(LIST).status == 200 end)
-    all_healthy()
+    client.all_healthy()
   end },
 
   { "PostgreSQL hangs: only who needs it waits, until its deadline; health tells at once", function()
@@ -112,6 +88,6 @@ return {
       waiting:close()
     end)
     client.eventually(30, "200 again", function() return client.get(LIST).status == 200 end)
-    all_healthy()
+    client.all_healthy()
   end },
 }

@@ -5,19 +5,7 @@
 
 local check  = require "check"
 local client = require "client"
-
-local work = os.getenv "TEST_WORK"
-
-local function start_redis()
-  client.shell(("redis-server --port 0 --unixsocket %s/redis.sock --save '' --appendonly no --daemonize yes "
-                .. "--dir %s --pidfile %s/redis.pid"):format(work, work, work))
-  client.eventually(20, "Redis", function() return client.redis("PING") == "PONG" end)
-end
-
-local function stop_redis()
-  client.redis("SHUTDOWN", "NOSAVE")
-  client.eventually(20, "Redis is away", function() return client.redis("PING") ~= "PONG" end)
-end
+local redis  = require "own_redis"
 
 --- Sends all, then reads all: {[status] = how many}, and the answers.
 local function at_once(n, path, options)
@@ -32,7 +20,7 @@ local function at_once(n, path, options)
   return counts, answers
 end
 
-start_redis()
+redis.start()
 client.eventually(20, "the workers see Redis", function()
   for _ = 1, 8 do
     if not client.get("/general").headers["x-ratelimit-limit"] then return false end
@@ -125,7 +113,7 @@ return {
   end },
 
   { "without Redis routes stay open, and sign-in is counted by each process", function()
-    stop_redis()
+    redis.stop()
     for _ = 1, 60 do check.status(client.get("/cart"), 200) end
     check.equal(client.get("/cart").headers["x-ratelimit-limit"], nil)
     local refused = 0

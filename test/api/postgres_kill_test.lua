@@ -30,14 +30,6 @@ local function postgres(what)
   if not ok then error(out, 2) end
 end
 
---- In both workers: the kernel spreads connections, so ask often.
-local function healthy()
-  for _ = 1, 10 do
-    if client.get(LIST).status ~= 200 or client.get("/health").json().status ~= "healthy" then return false end
-  end
-  return true
-end
-
 --- Orders without a pause, until they notice the fault, which comes at any moment of theirs.
 local function order_through(name, fault)
   local outcomes, waves = {}, 0
@@ -81,20 +73,20 @@ local function killed(fault)
     client.eventually(AT_ONCE, "503", function() return client.get(LIST).status == 503 end)
     while_it_is_away()
     postgres "start"
-    client.eventually(BACK, "all well again", healthy)
+    client.all_healthy(BACK)
     after_its_return(fault)
     crash.check_keys(outcomes)
   end
 end
 
-client.eventually(30, "all well", healthy)
+client.all_healthy()
 
 return storm.tests {
   { "all of it at once", killed "kill" },
   { "its first process, the others end when they notice", killed "orphan" },
   { "one of its processes: it starts again by itself", function()
     local outcomes = order_through("backend", "backend")
-    client.eventually(60, "all well again", healthy)
+    client.all_healthy()
     after_its_return "backend"
     crash.check_keys(outcomes)
   end },

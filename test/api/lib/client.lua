@@ -234,6 +234,17 @@ function client.eventually(seconds, what, fn)
   error("not in " .. seconds .. " s: " .. what, 2)
 end
 
+--- Waits until all workers have PostgreSQL and Redis: the kernel spreads connections over
+-- them, so it asks often.
+function client.all_healthy(seconds)
+  client.eventually(seconds or 60, "all workers healthy", function()
+    for _ = 1, 10 do
+      if client.get("/health").json().status ~= "healthy" then return false end
+    end
+    return true
+  end)
+end
+
 client.sleep, client.now = socket.sleep, socket.gettime
 
 contract.begin(function() return client.get "/api/openapi.json" end)
