@@ -257,6 +257,12 @@ static void on_head(struct conn *c)
         conn_send(c, &SLICE("HTTP/1.1 100 Continue\r\n\r\n"), 1);
 }
 
+static void start_eof_clock(struct conn *c)
+{
+    c->eof_ms = server_now(c->server);
+    c->eof_accepted = c->accepted;
+}
+
 void conn_hand_over(struct conn *c)
 {
     struct server *s = c->server;
@@ -266,7 +272,7 @@ void conn_hand_over(struct conn *c)
     call->done = false;
     s->live++;
     s->stat_requests++;
-    if (c->eof) c->eof_ms = server_now(s);
+    if (c->eof) start_eof_clock(c);
     conn_move(c, CONN_RUNNING);
     s->app.on_request(s->app.ctx, &call->request);
 }
@@ -451,7 +457,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     else if (n == UV_EOF) {
         c->eof = true;
         c->reading = false;
-        c->eof_ms = server_now(c->server);
+        start_eof_clock(c);
     } else conn_break(c);
     conn_settle(c);
     keep(c);

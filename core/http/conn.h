@@ -24,7 +24,8 @@ enum {
     KEPT_MAX = 64 * 1024,          /* pipelined bytes of one client */
     LINGER_MAX = 16 * 1024 * 1024, /* bytes thrown away after the last answer */
     LINGER_MS = 1000,
-    HALF_CLOSED_MS = 1000, /* of a running request after its client's FIN */
+    HALF_CLOSED_MS =
+        1000, /* after its client's FIN a running request asks who is there */
     FRESH_GRACE_MS = 1000, /* of a new client that says nothing, while others wait */
     DRAIN_GRACE_MS = 200,  /* of an idle client: its next request may be on its way */
     COPY_MAX = 16 * 1024,  /* larger bodies are written from where they are */
@@ -113,9 +114,10 @@ struct conn {
     bool drain_due;  /* a stream waits for on_drain */
     uv_write_t write;
 
-    int64_t since;    /* uv_now: of the state, or of the request's first byte */
-    int64_t eof_ms;   /* the running request's clock after the FIN */
-    int64_t accepted; /* bytes for the client: sent, and waiting */
+    int64_t since;        /* uv_now: of the state, or of the request's first byte */
+    int64_t eof_ms;       /* the running request's clock after the FIN */
+    int64_t accepted;     /* bytes for the client: sent, and waiting */
+    int64_t eof_accepted; /* of them, at eof_ms */
     size_t lingered;
     struct pace in_pace, out_pace;
 

@@ -2,6 +2,8 @@
  * callback can change a list under way. */
 #include "http/conn.h"
 
+#include <sys/socket.h>
+
 static void condemn(struct conn *c, enum conn_fate fate)
 {
     if (c->fate == FATE_NONE) c->fate = fate;
@@ -76,10 +78,35 @@ static void check_reading(struct conn *c, int64_t now)
         condemn(c, FATE_TIMED_OUT);
 }
 
+static bool was_reset(const struct conn *c)
+{
+    uv_os_fd_t fd;
+    int error = 0;
+    socklen_t n = sizeof error;
+
+    return uv_fileno((const uv_handle_t *)&c->tcp, &fd) == 0 &&
+           getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &n) == 0 && error != 0;
+}
+
+/* Only bytes tell half a close from a whole one: who has left meets them with a reset.
+ * An interim answer is such bytes where HTTP has one; a stream that says nothing has no
+ * reader whom it would miss. */
+static void check_half_closed(struct conn *c, int64_t now)
+{
+    const struct call *call = c->call;
+
+    if (was_reset(c)) condemn(c, FATE_BROKEN);
+    else if (now - c->eof_ms < c->server->half_closed || c->accepted > c->eof_accepted)
+        return;
+    else if (call->answered) condemn(c, FATE_BROKEN);
+    else if (call->request.minor > 0)
+        conn_send(c, &SLICE("HTTP/1.1 100 Continue\r\n\r\n"), 1);
+}
+
 static void check_running(struct conn *c, int64_t now)
 {
     if (!c->call->body_done) check_body(c, now);
-    if (c->eof && now - c->eof_ms >= c->server->half_closed) condemn(c, FATE_BROKEN);
+    if (c->eof) check_half_closed(c, now);
 }
 
 static void check_conn(struct conn *c, int64_t now)

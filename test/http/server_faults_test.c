@@ -265,7 +265,7 @@ static void reset_while_running(void **state)
     stop();
 }
 
-/* A plain end may be half a close, so it takes a second until it counts. */
+/* A plain end may be half a close, so it takes a second until it is asked for. */
 static void closed_while_running(void **state)
 {
     struct client c;
@@ -300,6 +300,54 @@ static void half_closed(void **state)
     expect_end(&c);
     hang_up(&c);
     assert_int_equal(rig.gone, 0);
+    stop();
+}
+
+/* However long it takes.  Bytes on the way tell whether anybody is there: HTTP/1.1 has an
+ * answer before the answer, which says nothing. */
+static void half_closed_for_long(void **state)
+{
+    struct client c, old;
+
+    (void)state;
+    start(usual_settings());
+    c = dial_and_say(GET("/hang") GET("/hello"));
+    old = dial_and_say("GET /hang HTTP/1.0\r\n\r\n");
+    assert_int_equal(shutdown(c.fd, SHUT_WR), 0);
+    assert_int_equal(shutdown(old.fd, SHUT_WR), 0);
+    assert_int_equal(hear(&c)->status, 100);
+    for (int64_t until = clock_ms() + clock_scaled(300); clock_ms() < until;) pump();
+    while (rig.held.count > 0) {
+        struct exchange *x = LIST_ENTRY(list_take(&rig.held), struct exchange, node);
+
+        give_text(x->request, 200, SLICE("at last"));
+    }
+    assert_true(body_is(hear(&c), "at last"));
+    assert_true(body_is(hear(&c), "hello"));
+    assert_true(body_is(hear(&old), "at last"));
+    expect_end(&c);
+    expect_end(&old);
+    hang_up(&c);
+    hang_up(&old);
+    assert_int_equal(rig.gone, 0);
+    stop();
+}
+
+/* A reset behind the end is heard, although nobody reads. */
+static void half_closed_and_gone(void **state)
+{
+    struct client c;
+
+    (void)state;
+    start(usual_settings());
+    c = dial_and_say("GET /hang HTTP/1.0\r\n\r\n");
+    assert_int_equal(shutdown(c.fd, SHUT_WR), 0);
+    WAIT_FOR(rig.held.count == 1);
+    struct conn *conn =
+        LIST_ENTRY(rig.server->conns[CONN_RUNNING].first, struct conn, node);
+    WAIT_FOR(conn->eof);
+    slam(&c);
+    WAIT_FOR(rig.gone == 1);
     stop();
 }
 
@@ -659,6 +707,8 @@ int main(void)
         cmocka_unit_test(reset_while_running),
         cmocka_unit_test(closed_while_running),
         cmocka_unit_test(half_closed),
+        cmocka_unit_test(half_closed_for_long),
+        cmocka_unit_test(half_closed_and_gone),
         cmocka_unit_test(a_thousand_hang_ups),
         cmocka_unit_test(bounded_pipeline),
         cmocka_unit_test(idle_ones_are_shed),
