@@ -88,9 +88,8 @@ end
 
 ---- Counting -------------------------------------------------------------------------
 
--- A refused one is not counted: the count never exceeds the maximum, so that what is given
--- back makes room.  KEYS: count.  ARGV: maximum, window in ms.  Returns: which one this is
--- (maximum + 1: refused), ms that are left.
+-- A refused one is not counted.  KEYS: count.  ARGV: maximum, window in ms.  Returns: which
+-- one this is (maximum + 1: refused), ms that are left.
 local TAKE <const> = [[
 local n = tonumber(redis.call('GET', KEYS[1]) or '0')
 if n < tonumber(ARGV[1]) then n = redis.call('INCR', KEYS[1]) else n = tonumber(ARGV[1]) + 1 end
@@ -102,12 +101,9 @@ end
 return {n, left}]]
 
 local PEEK <const> = [[
-return {tonumber(redis.call('GET', KEYS[1]) or '0'), redis.call('PTTL', KEYS[1])}]]
-
-local GIVE_BACK <const> = [[
-local n = tonumber(redis.call('GET', KEYS[1]) or '0')
-if n > 0 then n = redis.call('DECR', KEYS[1]) end
-return {n, redis.call('PTTL', KEYS[1])}]]
+local left = redis.call('PTTL', KEYS[1])
+if left < 0 then left = tonumber(ARGV[2]) end
+return {tonumber(redis.call('GET', KEYS[1]) or '0'), left}]]
 
 -- Counts of this process, while Redis is away.
 local own, own_count = {}, 0
@@ -144,13 +140,12 @@ local function run(script, name, who, max)
   local key = "rate_limit:" .. who .. ":" .. name
   local ok, answer = pcall(redis.eval, script, { key }, max, rule.seconds * 1000)
 
-  if ok then return answer[1], math.max(answer[2], 0) end
+  if ok then return answer[1], answer[2] end
   if type(answer) ~= "table" or not (answer.redis_down or answer.redis_error) then error(answer, 0) end
   tell_away(name)
   if not rule.without_redis then return nil end
   if script == TAKE then return take_own(key, max, rule.seconds) end
   local entry, now = own_entry(key, rule.seconds)
-  if script == GIVE_BACK then entry.n = math.max(entry.n - 1, 0) end
   return entry.n, math.ceil((entry.ends - now) * 1000)
 end
 
@@ -160,36 +155,55 @@ local function refuse(left_ms)
            { code = "RATE_LIMITED", headers = { ["Retry-After"] = tostring(seconds) } })
 end
 
+local function tell(req, max, n, left)
+  req:add_header("X-RateLimit-Limit", tostring(max))
+  req:add_header("X-RateLimit-Remaining", tostring(math.max(max - n, 0)))
+  req:add_header("X-RateLimit-Reset", tostring(math.ceil(time.now() + left / 1000)))
+end
+
 ---- By name --------------------------------------------------------------------------
--- For what is not a route's own limit, like failures of sign-in.  `who` is any text
--- that names who is counted: an address, "user:" and an id, "account:" and a hash.
+-- For what is not a route's own limit, like failures of sign-in: peek before the password is
+-- checked, hit when it was wrong, peek again when it was right.  So parallel tries are never
+-- more than the rule allows, and those that succeed are no failures, not even for a moment.
+-- `who` is any text that names who is counted: an address, "user:" and an id, "account:" and a
+-- hash.  A refusal tells the headers of the limit to `req`, whose route must have none itself.
+
+---@param script string
+---@param least integer from which count on it is refused, less the maximum
+local function step(script, least, name, who, req)
+  if not on then return end
+  local max = rule_of(name).max
+  local n, left = run(script, name, who, max)
+  if n and n >= max + least then
+    if req then tell(req, max, n, left) end
+    refuse(left)
+  end
+  return n, left
+end
 
 --- Raises 429 when nothing is left, and counts nothing.
 ---@param name string
 ---@param who string
-function limits.peek(name, who)
-  if not on then return end
-  local max = rule_of(name).max
-  local n, left = run(PEEK, name, who, max)
-  if n and n >= max then refuse(left) end
-end
+---@param req? omade.request
+---@return integer? used nil when nobody counts
+---@return integer? left_ms of the window
+function limits.peek(name, who, req) return step(PEEK, 0, name, who, req) end
 
---- Counts one; raises 429 when nothing was left.  Count a try before it is made and give
--- it back when it succeeds: so that parallel tries are never more than the rule allows.
+--- Counts one; raises 429 when nothing was left.
 ---@param name string
 ---@param who string
-function limits.hit(name, who)
-  if not on then return end
-  local max = rule_of(name).max
-  local n, left = run(TAKE, name, who, max)
-  if n and n > max then refuse(left) end
-end
+---@param req? omade.request
+---@return integer? used nil when nobody counts
+---@return integer? left_ms of the window
+function limits.hit(name, who, req) return step(TAKE, 1, name, who, req) end
 
---- Takes one back that limits.hit counted.
+--- Tells what limits.peek or limits.hit returned in the headers of the answer to `req`.
+---@param req omade.request
 ---@param name string
----@param who string
-function limits.give_back(name, who)
-  if on then run(GIVE_BACK, name, who, rule_of(name).max) end
+---@param used integer?
+---@param left_ms integer?
+function limits.tell(req, name, used, left_ms)
+  if used and left_ms then tell(req, rule_of(name).max, used, left_ms) end
 end
 
 ---- Of a route ------------------------------------------------------------------------
@@ -210,10 +224,7 @@ function limits.check(req, name)
   local who, max = caller(req, rule_of(name))
   local n, left = run(TAKE, name, who, max)
   if not n then return end
-
-  req:add_header("X-RateLimit-Limit", tostring(max))
-  req:add_header("X-RateLimit-Remaining", tostring(math.max(max - n, 0)))
-  req:add_header("X-RateLimit-Reset", tostring(math.ceil(time.now() + left / 1000)))
+  tell(req, max, n, left)
   if n > max then refuse(left) end
 end
 

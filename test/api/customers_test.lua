@@ -33,6 +33,7 @@ return {
     local john
     for _, one in ipairs(data.customers) do
       check.equal(value("SELECT role FROM users WHERE id = '%s'", one.id), "customer")
+      check.equal(one.user_id, one.id, "as in user_order_summary")
       if one.id == JOHN then john = one end
     end
     check.equal(("%d %.2f"):format(john.total_orders, john.total_spent),

@@ -92,7 +92,7 @@ return {
     check.equal(answer.limit, 100)
     check.equal(seen[free.id].remaining, 2)
     check.equal(seen[free.id].rider_id, nil)
-    check.status(client.get(SCHEDULES .. "?all=true", {}), 403, "FORBIDDEN")
+    check.status(client.get(SCHEDULES .. "?all=true", {}), 401, "UNAUTHENTICATED")
     check.status(client.get(SCHEDULES .. "?all=true", { token = john }), 403, "FORBIDDEN")
     check.equal(select(2, listed(range, staff)).total, 1)
     seen = listed(range .. "&all=true", staff)

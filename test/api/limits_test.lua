@@ -104,9 +104,14 @@ return {
   end },
 
   { "failures: ten of an account, also at once; a success counts nothing", function()
-    for _ = 1, 12 do check.status(client.get("/sign-in?email=a&password=right"), 200) end
+    check.same(at_once(60, "/sign-in?email=a&password=right"), { [200] = 60 })
     check.same(at_once(40, "/sign-in?email=a&password=wrong"), { [401] = 10, [429] = 30 })
     check.status(client.get("/sign-in?email=a&password=right"), 429)
+    local refused = check.status(client.get("/sign-in?email=a&password=wrong"), 429).headers
+    check.equal(refused["x-ratelimit-limit"], "10")
+    check.equal(refused["x-ratelimit-remaining"], "0")
+    check.equal(check.status(client.get("/sign-in?email=d&password=wrong"), 401).headers["x-ratelimit-remaining"], "9")
+    check.equal(check.status(client.get("/sign-in?email=d&password=right"), 200).headers["x-ratelimit-remaining"], "9")
     check.status(client.get("/peek?email=a"), 429)
     check.status(client.get("/peek?email=b"), 200)
     check.status(client.get("/sign-in?email=b&password=right"), 200)

@@ -23,8 +23,24 @@ end
 local function fresh() client.redis "FLUSHDB" end
 
 local function limited(answer)
+  check.truthy(answer.headers["x-ratelimit-limit"], "on every answer")
   check.status(answer, 429, "RATE_LIMITED")
   check.matches(answer.headers["retry-after"], "^%d+$")
+end
+
+--- That many sign-ins at the same time: {[status] = how many}.
+local function at_once(n, email, password)
+  local all, counts = {}, {}
+  for i = 1, n do all[i] = client.connect() end
+  for i = 1, n do
+    all[i]:send(client.format("POST", AUTH .. "/login", { body = { email = email, password = password } }))
+  end
+  for i = 1, n do
+    local answer = all[i]:answer "POST"
+    counts[answer.status] = (counts[answer.status] or 0) + 1
+    all[i]:close()
+  end
+  return counts
 end
 
 --- Processor time of the server, in ticks: other processes do not change it.
@@ -74,22 +90,15 @@ return {
 
   { "parallel failures are never more than ten", function()
     fresh()
-    local all, refused = {}, 0
-    for i = 1, 30 do all[i] = client.connect() end
-    for i = 1, 30 do
-      all[i]:send(client.format("POST", AUTH .. "/login", { body = { email = "known@test.example", password = WRONG } }))
-    end
-    for i = 1, 30 do
-      local answer = all[i]:answer "POST"
-      if answer.status == 429 then refused = refused + 1 else check.status(answer, 401) end
-      all[i]:close()
-    end
-    check.equal(refused, 20)
+    check.same(at_once(30, "known@test.example", WRONG), { [401] = 10, [429] = 20 })
   end },
 
-  { "who signs in rightly is not counted", function()
+  { "who signs in rightly is not counted, not even meanwhile", function()
     fresh()
-    for _ = 1, 12 do check.status(login("known@test.example", GOOD), 200) end
+    check.same(at_once(60, "known@test.example", GOOD), { [200] = 60 })
+    local answer = check.status(login("known@test.example", WRONG), 401)
+    check.equal(answer.headers["x-ratelimit-limit"], "10")
+    check.equal(answer.headers["x-ratelimit-remaining"], "9")
   end },
 
   { "fifty failures from an address, whatever the accounts; it then locks nobody's", function()

@@ -98,7 +98,7 @@ end
 local function login(req)
   local given = req.body
   local row = accounts.find(given.email)
-  local good = accounts.verify(req, given.email, row, given.password)
+  local good = accounts.verify(req, given.email, row, given.password, req)
   local pair = good and auth.as_system(function() return sessions.create(row) end)
   if not pair then refuse_credentials "Invalid email or password" end
   return signed_in(row, pair, req, { message = "Login successful" })
@@ -106,10 +106,11 @@ end
 
 local function social_login(req)
   local given = req.body
-  limits.hit("sign-in-address", req.ip)
+  limits.peek("sign-in-address", req.ip, req)
   local claims = social.verify(given.provider, given.id_token, given.nonce)
+  local step = claims and limits.peek or limits.hit
+  limits.tell(req, "sign-in-address", step("sign-in-address", req.ip, req))
   if not claims then refuse_credentials "The id token is not valid" end
-  limits.give_back("sign-in-address", req.ip)
   local row, pair, is_new = social.sign_in(given.provider, claims)
   if not pair then refuse_credentials "The account changed meanwhile; sign in again" end
   return signed_in(row, pair, req, { status = is_new and 201 or 200, is_new = is_new })

@@ -7,7 +7,8 @@ local s    = require "omade.schema"
 local v    = require "omade.validate"
 local web  = require "omade.web"
 
-local COLUMNS <const> = [[u.id, u.name, u.email, u.phone, f.total_orders, f.total_spent,
+--- The columns of user_order_summary, and what staff need besides.
+local COLUMNS <const> = [[u.id, u.id AS user_id, u.name, u.email, u.phone, f.total_orders, f.total_spent,
   f.last_order_date, p.points AS loyalty_points, u.created_at]]
 
 local FROM <const> = [[users u JOIN user_order_figures f ON f.user_id = u.id
@@ -73,7 +74,7 @@ end
 ---- Answers -----------------------------------------------------------------------------------------
 
 local Customer <const> = s.object {
-  id = s.uuid, name = s.text, email = s.text, phone = s.nullable(s.text), total_orders = s.count,
+  id = s.uuid, user_id = s.uuid, name = s.text, email = s.text, phone = s.nullable(s.text), total_orders = s.count,
   total_spent = s.money, last_order_date = s.nullable(s.time), loyalty_points = s.count, created_at = s.time,
 }
 

@@ -53,7 +53,9 @@ local FROM_DAY <const> = [[d.delivery_date
 
 --- Past slots are only shown to who asks for them; `all` is the staff's.
 local function list(req)
-  local q, staff = req.query, is_staff(auth.user(req))
+  local q, user = req.query, auth.user(req)
+  local staff = is_staff(user)
+  if q.all and not user then web.fail(401, "Sign in first", { code = "UNAUTHENTICATED" }) end
   if q.all and not staff then web.fail(403, "You may not do this", { code = "FORBIDDEN" }) end
 
   local filter = page.filter()
@@ -127,7 +129,7 @@ local CARRIERS <const> = { "rider", "staff" }
 
 return web.routes("/api/v1/delivery", {
   { "GET",    "/schedules", list, who = "anyone", query = List, answer = s.page("schedules", Slot),
-    summary = "Delivery slots that can be booked", errors = { [403] = "`all` is for staff" } },
+    summary = "Delivery slots that can be booked", errors = { [401] = "`all` is for staff: sign in first", [403] = "`all` is for staff" } },
   { "POST",   "/schedules", create, who = "staff", body = NewSlot, status = 201, answer = Slot, summary = "Add a slot",
     errors = { [409] = "SLOT_EXISTS: there is one at that time" } },
   { "PATCH",  "/schedules/:id", update, who = "staff", params = Id, body = SlotChange, answer = Slot,

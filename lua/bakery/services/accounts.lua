@@ -119,22 +119,24 @@ function accounts.hash(password)
 end
 
 --- Whether it is the account's password: the same work, whether there is an account or not.
--- Raises 429 after too many failures of the account, or from the address.
+-- Raises 429 after too many failures of the account, or from the address; of parallel guesses
+-- only those count, right or wrong, that are done before.
 ---@param req omade.request
 ---@param email string
 ---@param account bakery.account_row?
 ---@param password string
+---@param told? omade.request whose answer tells how many failures are left
 ---@return boolean
-function accounts.verify(req, email, account, password)
+function accounts.verify(req, email, account, password, told)
   local who = "account:" .. crypto.sha256(email)
-  limits.hit("sign-in-address", req.ip)        -- first: a refused address locks nobody's account
-  limits.hit("sign-in", who)
-  local ok, good = pcall(crypto.verify, password, account and account.password_hash or NOBODY)
-  if good or not ok then                       -- right, or not even looked at
-    limits.give_back("sign-in-address", req.ip)
-    limits.give_back("sign-in", who)
+  local function both(step)
+    step("sign-in-address", req.ip, told)      -- first: a refused address locks nobody's account
+    return step("sign-in", who, told)
   end
-  if not ok then error(good, 0) end
+  both(limits.peek)
+  local good = crypto.verify(password, account and account.password_hash or NOBODY)
+  local used, left = both(good and limits.peek or limits.hit)
+  if told then limits.tell(told, "sign-in", used, left) end
   return good
 end
 

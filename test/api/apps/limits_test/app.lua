@@ -12,9 +12,10 @@ local function ok() return "ok" end
 --- A sign-in: wrong passwords count, right ones do not.
 local function sign_in(req)
   local account = "account:" .. req.query.email
-  limits.hit("sign-in", account)
-  if req.query.password ~= "right" then web.fail(401, "wrong", { code = "INVALID_CREDENTIALS" }) end
-  limits.give_back("sign-in", account)
+  limits.peek("sign-in", account, req)
+  local right = req.query.password == "right"
+  limits.tell(req, "sign-in", (right and limits.peek or limits.hit)("sign-in", account, req))
+  if not right then web.fail(401, "wrong", { code = "INVALID_CREDENTIALS" }) end
   return "in"
 end
 
