@@ -14,7 +14,7 @@
 # a process that lives are told by a lock that ends with it (flock, advisory lock).
 
 readonly AWAY=3 PLACE=4 FULL=5 VERSION=6 DAMAGED=7 REFUSED=8
-readonly TRAILER_BYTES=72
+readonly TRAILER_BYTES=72 STAMP='-[0-9]{8}T[0-9]{6}Z'
 readonly ADVISORY="hashtextextended('omade scratch ' || name, 0)"
 
 server='' database='' pgbin='' place='' partial='' scratch='' temporary='' job='' to='' from=''
@@ -33,7 +33,8 @@ Writes a compressed backup of DATABASE_URL's database and prints its path.
   --data      rows only; to be restored into a database with the same migrations
   --to DIR    the folder; else BACKUP_DIR, else backups/ in OMADE_STATE_DIR
   --keep N    afterwards removes this database's older backups of the same kind, but for
-              the newest N; else BACKUP_KEEP, else all are kept
+              the newest N and the newest that was verified; else BACKUP_KEEP, else all
+              are kept
 TEXT
       ;;
     restore)
@@ -51,7 +52,8 @@ TEXT
 usage: ./omade db verify FILE
 Checks the file's checksum, restores it into a scratch database, compares rows and contents
 of every table, constraints, row-level security, policies and grants with what was backed
-up, prints the comparison and drops the scratch database.
+up, prints the comparison and drops the scratch database.  FILE.verified, beside a file that
+is right, tells --keep which.
 TEXT
       ;;
   esac
@@ -77,9 +79,11 @@ fault_in() { # LOG: its first error, in one line; pg_restore names the statement
 
 give_up() { # WHAT LOG: the exit code tells the cause
   local fault code=1
+  [[ -s $2 ]] || { echo >"$temporary/room"; } 2>/dev/null || temporary_full
   fault=$(fault_in "$2")
   case $fault in
     *'No space left on device'*) fail "$FULL" "$1: the disk${place:+ of $place} is full: make room" ;;
+    *'" does not exist' | *'authentication failed'* | *'no password supplied'*) ;;
     *'connection to server'* | *'server closed the connection'* | *'terminating connection'* | \
       *'could not translate host'* | *'the database system is'* | *'connection not open'*)
       fail "$AWAY" "$1: the database does not answer: $fault"
@@ -91,6 +95,8 @@ give_up() { # WHAT LOG: the exit code tells the cause
   esac
   fail "$code" "$1: $fault"
 }
+
+temporary_full() { fail "$FULL" "${doing:-db $verb}: nothing can be written to ${TMPDIR:-/tmp}: make room"; }
 
 human() { numfmt --to=iec --suffix=B "$1"; }
 
@@ -170,6 +176,8 @@ ask() { # SQL LINES: sets answer
 
 session_lost() {
   wait "$session" || true
+  [[ -z $job ]] || end "$job"
+  job=''
   give_up "${doing:-the database}" "$temporary/session.log"
 }
 
@@ -179,6 +187,8 @@ close_session() {
   to='' from=''
   wait "$session" || true
 }
+
+psql_word() { printf "'%s'" "${1//\'/\'\'}"; } # an argument of psql's own commands
 
 end() { # PID: of a child, whatever it is doing
   kill -KILL "$1" 2>/dev/null || true
@@ -215,6 +225,10 @@ read_sizes() { # LINES: name TAB bytes; sets all_bytes
     table_bytes[$name]=$bytes
     all_bytes=$((all_bytes + bytes))
   done <<<"$1"
+}
+
+phase() { # WORDS: what takes its time without a measure, on a terminal
+  [[ ! -t 2 ]] || printf '\r\e[K%s' "$1" >&2
 }
 
 # Returns the job's exit code.  Of a table that is being worked on nobody knows how far: it
@@ -286,9 +300,11 @@ open_place() {
     else
       fail "$PLACE" "the folder $place cannot be written"
     fi
-  exec {place_lock}>>"$place/.lock" || fail "$PLACE" "$place/.lock cannot be written"
+  { exec {place_lock}>>"$place/.lock"; } 2>/dev/null || fail "$PLACE" "$place/.lock cannot be written"
+  give_to_owner "$place/.lock"
   flock -n "$place_lock" || die "another backup is being written to $place"
-  find "$place" -maxdepth 1 -type f -name '.*.dump.partial' -delete
+  find "$place" -maxdepth 1 -type f -regextype posix-extended \
+    -regex ".*/\.[A-Za-z0-9_-]+$STAMP-(full|schema|data)\.dump\.partial" -delete
 }
 
 dump_command() { # DATABASE SNAPSHOT
@@ -297,6 +313,11 @@ dump_command() { # DATABASE SNAPSHOT
   [[ $kind != data ]] || only=(--data-only)
   program "$1" pg_dump -d "$server" --format=custom --verbose --lock-wait-timeout=60s \
     --snapshot="$2" "${only[@]}" --file="$partial"
+}
+
+# What root makes in somebody else's folder is his, who will verify it and remove it.
+give_to_owner() { # FILE
+  ((EUID != 0)) || chown --reference="$place" "$1" 2>/dev/null || true
 }
 
 # Two backups within a second: the second one waits for its name.
@@ -316,21 +337,27 @@ append() { # LINE: to what will be the backup
 
 seal() { # MANIFEST: appends it and the checksum
   local sum
+  give_to_owner "$partial"
   append $'\n{"dump_bytes":'"$(stat -c %s "$partial"),\"pg_dump\":\"$dump_version\",${1#\{}"
   sum=$(sha256sum <"$partial")
   append "sha256 ${sum%% *}"
   sync "$partial" 2>"$temporary/append.log" || give_up "$doing" "$temporary/append.log"
 }
 
-# Only what is whole, of this database and this kind; never the one just made.
+# Only what is whole, of this database and this kind; never the one just made, nor the newest
+# that was verified.
 retain() {
-  local safe=${database//[^A-Za-z0-9_-]/_} old count=1
+  local safe=${database//[^A-Za-z0-9_-]/_} old count=1 verified=''
   [[ -n $keep ]] || return 0
   while read -r old; do
-    [[ $old =~ ^$safe-[0-9]{8}T[0-9]{6}Z-$kind\.dump$ && $place/$old != "$final" ]] || continue
-    has_trailer "$place/$old" || continue
+    [[ $old =~ ^$safe$STAMP-$kind\.dump$ && $place/$old != "$final" ]] || continue
+    has_trailer "$place/$old" && is_of "$database" "$place/$old" || continue
+    if [[ -z $verified && -e $place/$old.verified ]]; then
+      verified=$old
+      ((count < keep)) || continue
+    fi
     ((++count > keep)) || continue
-    rm -f "$place/$old"
+    rm -f "$place/$old" "$place/$old.verified"
     say "removed $place/$old"
   done < <(find "$place" -maxdepth 1 -type f -name '*.dump' -printf '%f\n' | sort -r)
 }
@@ -352,19 +379,24 @@ command_backup() {
   name_backup
   (umask 077 && : >"$partial") 2>/dev/null || fail "$PLACE" "the folder $place cannot be written"
   launch "$temporary/dump.log" dump_command "$database" "$snapshot"
-  tell "\\i $root/deploy/backup/survey.sql" "\\o $temporary/manifest" \
-    "\\i $root/deploy/backup/manifest.sql" '\o'
-  await 'backup' "$temporary/dump.log" 'dumping contents of table "(.*)"' ||
+  tell "\\i $(psql_word "$root/deploy/backup/survey.sql")" \
+    "\\o $(psql_word "$temporary/manifest")" \
+    "\\i $(psql_word "$root/deploy/backup/manifest.sql")" '\o'
+  await 'backup' "$temporary/dump.log" 'dumping contents of table "(.*)"' || {
+    kill -0 "$session" 2>/dev/null || session_lost # and with it the snapshot
     give_up "$doing" "$temporary/dump.log"
+  }
+  phase 'backup: summing up'
   heard
+  phase ''
   close_session
   manifest=$(<"$temporary/manifest")
-  [[ $manifest == '{'*'}' ]] || fail "$FULL" "$doing: the disk of $temporary is full: make room"
+  [[ $manifest == '{'*'}' ]] || temporary_full
   seal "$manifest"
   mv -T "$partial" "$final"
   partial=''
   sync "$place"
-  rows=$(grep -oE '"rows": [0-9]+' <<<"$manifest" | awk '{ n += $2 } END { print n + 0 }')
+  rows=$(awk -v RS='"rows": ' 'NR > 1 { n += $1 } END { print n + 0 }' <<<"$manifest")
   say "backed up $database: $rows rows, $(human "$(stat -c %s "$final")"), $((SECONDS - began)) s"
   printf '%s\n' "$final"
   retain
@@ -375,6 +407,12 @@ command_backup() {
 has_trailer() { # FILE
   [[ $(head -c 5 "$1" | tr -d '\0') == PGDMP ]] &&
     [[ $(tail -c "$TRAILER_BYTES" "$1" | tr -d '\0') =~ ^'sha256 '[0-9a-f]{64}$ ]]
+}
+
+is_of() { # DATABASE FILE: which has a trailer
+  local line name=${1//\\/\\\\}
+  line=$(tail -n 2 "$2" | head -n 1 | grep -aoE '"database": "([^"\\]|\\.)*"') || return 1
+  [[ $line == "\"database\": \"${name//\"/\\\"}\"" ]]
 }
 
 check_file() { # FILE: writes temporary/manifest
@@ -388,7 +426,7 @@ check_file() { # FILE: writes temporary/manifest
     fail "$DAMAGED" "$1 has no checksum at its end: it is cut off, or not made by ./omade db backup"
   sum=$(head -c "$((size - TRAILER_BYTES))" "$1" | sha256sum)
   [[ $(tail -c 65 "$1") == "${sum%% *}" ]] || fail "$DAMAGED" "$1 is damaged: its checksum differs"
-  tail -n 2 "$1" | head -n 1 >"$temporary/manifest"
+  { tail -n 2 "$1" | head -n 1 >"$temporary/manifest"; } 2>/dev/null || temporary_full
   grep -q '"format": "omade-backup-1"' "$temporary/manifest" ||
     fail "$DAMAGED" "$1 has a manifest of another version"
   export OMADE_MANIFEST=$temporary/manifest
@@ -404,13 +442,24 @@ with_manifest() { # DATABASE FILE OF deploy/backup
 
 drop_leftovers() {
   local name
-  ask "SELECT datname FROM pg_database WHERE datname ~ '^omade_(restore|verify)_[0-9]+\$';"
+  ask "SELECT datname FROM pg_database WHERE datname ~ '^omade_(restore|verify)_[0-9]+\$'
+       AND pg_has_role(datdba, 'MEMBER');"
   for name in $answer; do
     ask "SELECT pg_try_advisory_lock($ADVISORY) FROM (VALUES ('$name')) AS v (name);"
     [[ $answer == t ]] || continue
-    ask "DROP DATABASE IF EXISTS $name WITH (FORCE);"
+    drop_database "$name"
     ask "SELECT pg_advisory_unlock($ADVISORY) FROM (VALUES ('$name')) AS v (name);"
   done
+}
+
+# Ends what sessions this role may end.  WITH (FORCE) would give up on the first other one,
+# such as autovacuum's, which a DROP DATABASE without it sends away.
+readonly END_SESSIONS="SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+  WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND pg_has_role(usesysid, 'MEMBER')"
+
+drop_database() { # NAME
+  query postgres -c "$END_SESSIONS AND datname = '$1'" -c "DROP DATABASE IF EXISTS $1" >/dev/null ||
+    say "the database $1 could not be dropped; the next restore or verify will"
 }
 
 # Connected to a database that is never the target.
@@ -496,6 +545,8 @@ pour() { # ARCHIVE OPTIONS
 # tables and the triggers are those of another database.
 fill_data() { # FILE DATABASE-WITH-THE-SCHEMA
   local have
+  [[ -n $(query postgres -c "SELECT 1 FROM pg_database WHERE datname = '${2//\'/\'\'}'") ]] ||
+    fail 1 "the rows need tables, and there is no database $2: restore a --schema backup first, or ./omade migrate"
   have=$(query "$2" -c "SELECT CASE WHEN to_regclass('public.schema_migrations') IS NULL THEN '-' ELSE
     (xpath('//n/text()', query_to_xml('SELECT json_agg(name ORDER BY name)::jsonb AS n
      FROM public.schema_migrations', false, false, '')))[1]::text END") ||
@@ -525,17 +576,21 @@ fill_scratch() { # FILE DATABASE-WITH-THE-SCHEMA
 }
 
 compare() { # writes temporary/compared; fails when something differs
+  phase "$verb: comparing"
   { printf '%s\n' "$SET_MANIFEST" "SELECT set_config('omade.kind', '$kind', false) \\g /dev/null" &&
     cat "$root/deploy/backup/survey.sql" "$root/deploy/backup/compare.sql"; } |
-    query "$scratch" -f - >"$temporary/compared" || give_up "$doing" "$temporary/psql.log"
+    query "$scratch" -f - >"$temporary/compared" || {
+    phase ''
+    give_up "$doing" "$temporary/psql.log"
+  }
+  phase ''
   [[ -s $temporary/compared ]] || fail 1 "$doing: nothing was compared"
   ! grep -qvP '\tok$' "$temporary/compared"
 }
 
 drop_scratch() {
   [[ -n $scratch ]] || return 0
-  query postgres -c "DROP DATABASE IF EXISTS $scratch WITH (FORCE)" ||
-    say "the database $scratch could not be dropped; the next restore or verify will"
+  drop_database "$scratch"
   scratch=''
 }
 
@@ -554,6 +609,7 @@ command_verify() {
   while IFS=$'\t' read -r what wanted found verdict; do
     printf '%-44s %12s %12s  %s\n' "$what" "$wanted" "$found" "$verdict"
   done <"$temporary/compared"
+  ((status)) || { : >"$1.verified"; } 2>/dev/null || true
   ((status == 0)) || say "$1 restores to something else: $(grep -cvP '\tok$' "$temporary/compared") differences"
   return "$status"
 }
@@ -586,6 +642,7 @@ take_restore_options() {
     usage_fault "'$target' is the server's own"
 }
 
+readonly RENAME_SECONDS=20
 readonly COUNT_THINGS="SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' AND NOT EXISTS (
     SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')"
@@ -602,13 +659,12 @@ look_at_target() { # sets target_oid, if it exists, and target_empty
 
 # Renaming locks the database: nobody new gets in while those inside are sent away, and
 # whoever waited finds the new one.
-send_away() {
-  program postgres psql -Xq "$server" -c "DO \$\$ BEGIN
-    WHILE EXISTS (SELECT FROM pg_database WHERE oid = $target_oid AND datname = '$target') LOOP
-      BEGIN
-        PERFORM pg_terminate_backend(pid) FROM pg_stat_activity WHERE datid = $target_oid;
-      EXCEPTION WHEN insufficient_privilege THEN NULL;
-      END;
+send_away() { # for no longer than the renaming waits, even when this shell is gone
+  program postgres psql -Xq "$server" -c 'SET client_connection_check_interval = 1000' -c "DO \$\$ BEGIN
+    FOR i IN 1..${RENAME_SECONDS}0 LOOP
+      PERFORM 1 FROM pg_database WHERE oid = $target_oid AND datname = '$target';
+      EXIT WHEN NOT FOUND;
+      PERFORM ($END_SESSIONS AND datid = $target_oid);
       PERFORM pg_stat_clear_snapshot();
       PERFORM pg_sleep(0.1);
     END LOOP;
@@ -623,7 +679,7 @@ swap() { # sets aside
     steps="ALTER DATABASE \"$target\" RENAME TO \"$aside\"; $steps"
     [[ -z $force ]] || launch "$temporary/away.log" send_away
   fi
-  query postgres -c "SET lock_timeout = '20s'" -c "BEGIN; $steps COMMIT" || status=$?
+  query postgres -c "SET lock_timeout = '${RENAME_SECONDS}s'" -c "BEGIN; $steps COMMIT" || status=$?
   if [[ -n $job ]]; then
     kill "$job" 2>/dev/null || true
     wait "$job" || true
@@ -663,7 +719,9 @@ command_restore() {
     done
     fail "$DAMAGED" "$file restores to something else; $target was not touched"
   }
+  phase 'restore: statistics'
   query "$scratch" -c 'SET client_min_messages = error' -c 'ANALYZE' || give_up "$doing" "$temporary/psql.log"
+  phase ''
   look_at_target
   [[ -z $target_oid || -n $target_empty || -n $force ]] ||
     fail "$REFUSED" "the database $target is no longer empty; nothing was changed"
@@ -697,7 +755,8 @@ backup_main() { # backup|restore|verify ARGUMENTS
       return
     }
   done
-  temporary=$(mktemp -d) || fail "$FULL" "no temporary folder can be made in ${TMPDIR:-/tmp}"
+  find "${TMPDIR:-/tmp}" -maxdepth 1 -name 'omade-db.*' -user "$EUID" -mtime +6 -exec rm -rf {} + 2>/dev/null || true
+  temporary=$(mktemp -d -t omade-db.XXXXXX 2>/dev/null) || temporary_full
   trap backup_end EXIT
   trap 'exit 129' HUP
   trap 'exit 130' INT

@@ -13,3 +13,8 @@ SELECT format('ALTER %s SET %I TO %s',
                       FROM regexp_split_to_table(substr(s ->> 1, strpos(s ->> 1, '=') + 1), ',') AS item)
                   ELSE quote_literal(substr(s ->> 1, strpos(s ->> 1, '=') + 1)) END)
 FROM jsonb_array_elements(:'manifest'::jsonb -> 'settings') AS s \gexec
+-- Tables without rows, which know their migrations all the same.
+SELECT format('INSERT INTO public.schema_migrations
+               SELECT * FROM jsonb_populate_recordset(NULL::public.schema_migrations, %L)', rows)
+FROM (SELECT :'manifest'::jsonb -> 'migration_rows' AS rows) AS m
+WHERE jsonb_typeof(rows) = 'array' \gexec

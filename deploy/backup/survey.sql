@@ -19,6 +19,7 @@ DECLARE
     tables jsonb := '{}';
     things jsonb;
     migrations jsonb;
+    migration_rows jsonb;
     found record;
     rows bigint;
     sum numeric;
@@ -123,10 +124,15 @@ BEGIN
 
     IF to_regclass('public.schema_migrations') IS NOT NULL THEN
         EXECUTE 'SELECT jsonb_agg(name ORDER BY name) FROM public.schema_migrations' INTO migrations;
+        IF kind = 'schema' THEN
+            EXECUTE 'SELECT jsonb_agg(to_jsonb(m) ORDER BY name) FROM public.schema_migrations m'
+            INTO migration_rows;
+        END IF;
     END IF;
 
     PERFORM set_config('omade.survey', jsonb_build_object(
         'migrations', migrations,
+        'migration_rows', migration_rows,
         'tables', tables,
         'things', coalesce(things, '{}'),
         'sequences', (

@@ -84,6 +84,17 @@ nothing_half() { # neither files nor databases
     [[ -z $(find "$place" -name '.*.partial') ]]
 }
 
+wait_until() { # COMMAND
+  local i
+  for ((i = 0; i < 600; i++)); do
+    ! "$@" || return 0
+    sleep 0.05
+  done
+  return 1
+}
+
+session_in() { [[ -n $(sql postgres "SELECT pid FROM pg_stat_activity WHERE datname = '$1' AND query ~ 'pg_sleep'") ]]; }
+
 # Any other manifest under the right checksum.
 forge() { # FILE SED-EXPRESSION NEW-FILE
   head -c -72 "$1" | LC_ALL=C sed -E "\$ $2" >"$3"
@@ -125,7 +136,7 @@ rows=$(sql "$name" 'SELECT count(*) FROM orders')
 sql "$name" 'CREATE TABLE since (id integer); INSERT INTO since VALUES (1)'
 PGOPTIONS='-c statement_timeout=0' psql -XqAt "$(app_url "$name")" -c 'SELECT pg_sleep(600)' >/dev/null 2>&1 &
 sleeper=$!
-until [[ -n $(sql postgres "SELECT pid FROM pg_stat_activity WHERE datname = '$name' AND usename = 'app_user'") ]]; do sleep 0.05; done
+wait_until session_in "$name"
 db restore "$full" --force
 check 'but with --force' ended 0
 check 'which ends its sessions' not wait "$sleeper"
@@ -142,11 +153,26 @@ check 'and nothing is left of it' same "$(databases "${name//_/\\_}\_empty\_befo
 sql postgres "CREATE DATABASE ${name}_used"
 psql -XqAt "$(url "${name}_used")" -c 'SELECT pg_sleep(60)' >/dev/null 2>&1 &
 sleeper=$!
-until [[ -n $(sql postgres "SELECT pid FROM pg_stat_activity WHERE datname = '${name}_used'") ]]; do sleep 0.05; done
+wait_until session_in "${name}_used"
 db restore "$full" --into "${name}_used"
 check 'an empty database that is in use is left alone' complains 8 'in use; --force'
 kill "$sleeper"
 wait "$sleeper" || true
+
+# A kill between the two renamings: nobody goes on ending the sessions of what is still there.
+if [[ -n ${TEST_ADMIN_DATABASE_URL:-} ]]; then
+  sent_away() { [[ $(sql postgres "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'DO %pg_terminate_backend%'") == "$1" ]]; }
+  psql -XqAt "${TEST_ADMIN_DATABASE_URL%/*}/${name}_empty" -c 'SELECT pg_sleep(60)' >/dev/null 2>&1 & # may not be ended
+  sleeper=$!
+  "$home/omade" db restore "$full" --into "${name}_empty" --force >/dev/null 2>&1 </dev/null &
+  restoring=$!
+  check 'sessions are sent away' wait_until sent_away 1
+  kill -KILL "$restoring"
+  wait "$restoring" 2>/dev/null || true
+  check 'killed while it ends sessions, it ends no more' wait_until sent_away 0
+  kill "$sleeper"
+  wait "$sleeper" 2>/dev/null || true
+fi
 
 # ---- kinds -----------------------------------------------------------------------------
 
@@ -155,11 +181,17 @@ db verify "$file"
 check 'a schema verifies' ended 0
 db restore "$file" --into "${name}_schema"
 check 'a schema restores' same "$(sql "${name}_schema" 'SELECT count(*) FROM orders')" 0
+check 'and knows its migrations' same \
+  "$(DATABASE_URL=$(url "${name}_schema") "$binary" migrate status | grep -vc '^applied')" 0
 backup --data
 db verify "$file"
 check 'rows verify' ended 0
 db restore "$file" --into "${name}_schema"
 check 'rows do not replace a database unasked' complains 8 'not empty'
+db restore "$file" --into "${name}_schema" --force
+check 'but go into the tables of a schema' same "$code $(sql "${name}_schema" 'SELECT count(*) FROM orders')" "0 $rows"
+db restore "$file" --into "${name}_none"
+check 'rows without tables' complains 1 "no database ${name}_none"
 sql "${name}_schema" "INSERT INTO schema_migrations SELECT name, checksum, now() FROM
   (SELECT '999_later' AS name, '' AS checksum) AS x"
 db restore "$file" --into "${name}_schema" --force
@@ -215,10 +247,28 @@ cp "$work/foreign" "$place/$name-20200101T000000Z-full.dump" # not whole: not ou
 cp "$full" "$place/other-20200101T000000Z-full.dump"
 : >"$place/.$name-20200101T000000Z-full.dump.partial"
 backup
-backup --keep 2
+verified=$file
+backup --keep 1
 kept=("$place/$name"-2*-full.dump)
-check 'the newest are kept, and what is not ours' same "${#kept[@]}" 3
-check 'the older ones are gone' not test -e "$full"
+check 'the newest is kept, and the newest that was verified, and what is not ours' same "${#kept[@]}" 3
+check 'the others are gone' not test -e "$verified"
+check 'the one that was verified is there' test -e "$full.verified" -a -e "$full"
+verified=$file
+db verify "$verified"
+backup --keep 1
+check 'until a newer one was' same \
+  "$(find "$place" -name "$name-*-full.dump*" ! -name '*-20200101T*' | sort | tr '\n' ' ')" \
+  "$verified $verified.verified $file "
+dotted=$(DATABASE_URL=$(url "$name.d") && sql postgres "CREATE DATABASE \"$name.d\"" && export DATABASE_URL &&
+  "$home/omade" db backup --to "$place" 2>/dev/null)
+check 'an empty database has a backup, too' test -e "$dotted"
+sql postgres "CREATE DATABASE ${name}_d"
+db DATABASE_URL="$(url "${name}_d")" backup --to "$place" --keep 1
+check 'one whose name differs in a dot is left alone' test "$code" = 0 -a -e "$dotted"
+: >"$place/.notes.dump.partial"
+backup
+check 'and so are files of others' test -e "$place/.notes.dump.partial"
+rm "$place/.notes.dump.partial"
 check 'other databases are left alone' test -e "$place/other-20200101T000000Z-full.dump"
 check 'other kinds, too' test -n "$(find "$place" -name "$name-*-schema.dump")"
 check 'leftovers are cleaned' not test -e "$place/.$name-20200101T000000Z-full.dump.partial"
@@ -233,6 +283,20 @@ check 'two backups do not share a folder at once' complains 1 'another backup'
 exec {lock}>&-
 script -qec "$home/omade db backup --to $place" /dev/null >"$work/out" 2>"$work/err" </dev/null
 check 'a terminal sees how far it is' out_has 'backup \[[# ]{30}\] +[0-9]+%'
+
+mkdir "$work/it's a path" "$work/it's temporary"
+cp -r "$home/omade" "$home/deploy" "$work/it's a path"
+db_there() {
+  code=0
+  env TMPDIR="$work/it's temporary" OMADE_BINARY="$binary" "$work/it's a path/omade" db "$@" >"$work/out" 2>"$work/err" </dev/null || code=$?
+}
+db_there backup --to "$work/it's a path/for \"backups\""
+check 'a path may have quotes and blanks' ended 0
+db_there verify "$(<"$work/out")"
+check 'also for verify' ended 0
+check 'which leaves nothing in the temporary folder' same "$(ls -A "$work/it's temporary")" ''
+db DATABASE_URL="$(app_url "$name")" backup --to "$place"
+check 'who may not read everything is told so' complains 1 'permission denied|row-level security'
 
 # ---- roles -----------------------------------------------------------------------------
 
@@ -253,6 +317,10 @@ if [[ -n ${TEST_ADMIN_DATABASE_URL:-} ]]; then
     FROM pg_roles WHERE rolname = '$name'")" '{work_mem=6MB}|t|t'
   psql -Xq "$admin/${name}_roles2" -c "DROP OWNED BY $name"
   psql -Xq "$admin/postgres" -c "DROP ROLE $name"
+  psql -Xq "$admin/postgres" -c 'CREATE DATABASE omade_verify_99999999'
+  db verify "$full"
+  check 'a database of that kind that is another'\''s is in nobody'\''s way' ended 0
+  psql -Xq "$admin/postgres" -c 'DROP DATABASE omade_verify_99999999'
 fi
 
 # ---- killed at any time ----------------------------------------------------------------
@@ -292,6 +360,8 @@ check 'and clean up after the killed ones' nothing_half
 
 # ---- what is not there -----------------------------------------------------------------
 
+db DATABASE_URL="$(url "${name}_none")" backup --to "$place"
+check 'a database that does not exist' complains 1 "${name}_none.* does not exist"
 db DATABASE_URL=postgres://omade_owner:x@127.0.0.1:1/none backup --to "$place"
 check 'a database that is away' complains 3 'does not answer'
 check 'leaves nothing' nothing_half
@@ -316,6 +386,9 @@ if ((EUID == 0)) && mkdir "$work/small" && mount -t tmpfs -o size=128k none "$wo
   db backup --to "$work/small"
   check 'a full disk' complains 5 'small is full'
   check 'has nothing of a backup on it' same "$(find "$work/small" -name '*dump*')" ''
+  head -c 1M /dev/zero >"$work/small/fill" 2>/dev/null || true
+  db TMPDIR="$work/small" backup --to "$place"
+  check 'or of temporary files, is told' complains 5 "small"
 fi
 
 # ---- in plain SQL: docs/operations.md, as printed --------------------------------------
