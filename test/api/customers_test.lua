@@ -99,6 +99,7 @@ return {
     check.equal(#data.recent_orders, tonumber(value("SELECT LEAST(count(*), 10) FROM orders WHERE user_id = '%s'", JOHN)))
     check.equal(data.recent_orders[1].id,
                 value("SELECT id FROM orders WHERE user_id = '%s' ORDER BY created_at DESC, id LIMIT 1", JOHN))
+    check.matches(data.recent_orders[1].created_at, "^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ$")
     check.status(client.get(CUSTOMERS .. "/" .. MARCO, { token = staff }), 404, "NOT_FOUND")
     check.status(client.get(CUSTOMERS .. "/99999999-0000-0000-0000-000000000001", { token = staff }), 404, "NOT_FOUND")
   end },

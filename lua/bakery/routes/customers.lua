@@ -60,7 +60,7 @@ local ONE <const> = "SELECT " .. COLUMNS .. [[,
     (SELECT count(*) FROM reviews r WHERE r.user_id = u.id) AS reviews_count,
     (SELECT COALESCE(json_agg(json_build_object('id', o.id, 'order_number', o.order_number, 'status', o.status,
         'payment_status', o.payment_status, 'total_amount', o.total_amount, 'refunded_amount', o.refunded_amount,
-        'created_at', o.created_at) ORDER BY o.created_at DESC, o.id), '[]')
+        'created_at', to_char(o.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')) ORDER BY o.created_at DESC, o.id), '[]')
       FROM (SELECT * FROM orders WHERE user_id = u.id ORDER BY created_at DESC, id LIMIT 10) o) AS recent_orders
   FROM ]] .. FROM .. " WHERE u.id = $1 AND u.role = 'customer' AND u.deleted_at IS NULL"
 
@@ -82,7 +82,7 @@ local OneCustomer <const> = s.with(Customer, {
   reviews_count = s.count,
   recent_orders = s.list(s.object {
     id = s.uuid, order_number = s.text, status = s.text, payment_status = s.text, total_amount = s.money,
-    refunded_amount = s.money, created_at = s.text,
+    refunded_amount = s.money, created_at = s.time,
   }),
 })
 
