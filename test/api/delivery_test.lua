@@ -271,6 +271,20 @@ return {
     check.status(report(order, "dispatched", staff), 409, "INVALID_TRANSITION")
   end },
 
+  { "the last order completes a slot, also one that no rider has", function()
+    local slot = new_slot(2)
+    local function state() return value("SELECT status FROM delivery_schedules WHERE id = '%s'", slot.id) end
+    local function cancel(order) check.status(client.post("/api/v1/orders/" .. order.id .. "/cancel", { token = john }), 200) end
+    cancel(placed(slot))
+    check.equal(state(), "available", "nothing was brought")
+    local brought, other = placed(slot), placed(slot)
+    status(brought, "confirmed", "preparing", "dispatched", "delivered")
+    check.equal(state(), "available")
+    cancel(other)
+    check.equal(state(), "completed")
+    check.status(place(slot), 409, "SLOT_CLOSED")
+  end },
+
   { "what was not paid is not handed over", function()
     local order = ride { payment_method = "bank_transfer" }
     check.status(report(order, "dispatched", marco), 200)
