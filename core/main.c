@@ -1,5 +1,6 @@
 /* main.c -- the command line; the only place that may end the process with an error. */
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -363,7 +364,7 @@ static const struct verb verbs[] = {
       "make an account, such as the first admin's" },
     { "db", run_db,
       "db size|rows|indexes|slow|bloat|locks|activity [--json] [--watch [SECONDS]], "
-      "maintain daily|weekly [--dry-run], doctor [--json], "
+      "slow --by total|mean|calls, maintain daily|weekly [--dry-run], doctor [--json], "
       "conf [--memory MB] [--disk ssd|hdd]",
       "look after the database: figures, maintenance, a check-up" },
     { "cache", run_cache, "cache stats [--json], warm, flush",
@@ -386,6 +387,16 @@ static int run_help(const struct verb *verb, struct config *config, int argc,
     return 0;
 }
 
+/* What is opened later must not become standard output: a number that was closed by who
+ * started us is taken.  Printing fails then, as it should. */
+static void take_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) >= 0) continue;
+        if (open("/dev/null", fd == STDERR_FILENO ? O_WRONLY : O_RDONLY) != fd) _exit(1);
+    }
+}
+
 /* ---- main ------------------------------------------------------------------------------------------ */
 
 static bool asks_help(int argc, char *argv[])
@@ -401,6 +412,7 @@ int main(int argc, char *argv[])
     struct config config;
     const char *name = argc < 2 || asks_help(1, argv + 1) ? "help" : argv[1];
 
+    take_standard_streams();
     for (size_t i = 0; i < COUNT_OF(verbs); i++) {
         if (strcmp(verbs[i].name, name) != 0) continue;
         if (asks_help(argc - 2, argv + 2)) {

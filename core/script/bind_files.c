@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "script/require.h"
@@ -82,12 +83,28 @@ static int files_is_terminal(lua_State *L)
     return 1;
 }
 
+/* files.terminal_size(): columns and lines of the terminal on standard output; nothing
+ * when there is none, or it does not say */
+static int files_terminal_size(lua_State *L)
+{
+    struct winsize size;
+
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 0;
+    lua_pushinteger(L, size.ws_col);
+    lua_pushinteger(L, size.ws_row);
+    return 2;
+}
+
 static int open_module(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        { "home", files_home }, { "read", files_read },
-        { "list", files_list }, { "print", files_print },
-        { "warn", files_warn }, { "is_terminal", files_is_terminal },
+        { "home", files_home },
+        { "read", files_read },
+        { "list", files_list },
+        { "print", files_print },
+        { "warn", files_warn },
+        { "is_terminal", files_is_terminal },
+        { "terminal_size", files_terminal_size },
         { NULL, NULL },
     };
 

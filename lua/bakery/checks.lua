@@ -1,5 +1,5 @@
 --- What `omade db doctor` looks at in the shop's own data.  A check gets rows(sql, ...) as
--- the owner and hint(format, ...), for what somebody should see to.
+-- the owner and tell.warning(format, ...), for what somebody should see to, tell.hint.
 
 local uploads = require "omade.uploads"
 
@@ -13,10 +13,10 @@ local USED_UP <const> = [[
   SELECT code, used_count, usage_limit FROM promo_codes
   WHERE valid_to > now() AND usage_limit IS NOT NULL AND used_count >= 0.9 * usage_limit ORDER BY code]]
 
-function checks.promotions(rows, hint)
-  for _, promo in ipairs(rows(ENDING)) do hint("promo code %s expires at %s UTC", promo.code, promo.ends) end
+function checks.promotions(rows, tell)
+  for _, promo in ipairs(rows(ENDING)) do tell.warning("promo code %s expires at %s UTC", promo.code, promo.ends) end
   for _, promo in ipairs(rows(USED_UP)) do
-    hint("promo code %s is nearly used up: %s of %s", promo.code, promo.used_count, promo.usage_limit)
+    tell.warning("promo code %s is nearly used up: %s of %s", promo.code, promo.used_count, promo.usage_limit)
   end
 end
 
@@ -30,17 +30,17 @@ local NAMED <const> = [[
 --- The files were listed before the rows are asked for: one that came meanwhile is no orphan.
 ---@param present fun(): string[] names in the upload folder
 ---@param exists fun(name: string): boolean
-function checks.uploads(rows, hint, present, exists)
+function checks.uploads(rows, tell, present, exists)
   local names, named = present(), {}
   for _, row in ipairs(rows(NAMED)) do
     named[row.name] = true
     if row.row == "t" and not exists(row.name) then
-      hint("upload %s has a row and no file: restore it from a backup, or delete the row", row.name)
+      tell.warning("upload %s has a row and no file: restore it from a backup, or delete the row", row.name)
     end
   end
   for _, name in ipairs(names) do
     if uploads.is_reference(name) and not named[name] then
-      hint("file %s in the upload folder is named by nothing: it may be deleted", name)
+      tell.hint("file %s in the upload folder is named by nothing: it may be deleted", name)
     end
   end
 end

@@ -110,6 +110,7 @@ return {
     check.equal(client.sql "SELECT count(*) FROM users WHERE email = 'night@example.com' AND role = 'admin'", "1")
     check.equal(client.sql "SELECT count(*) FROM outbox WHERE failed_at IS NOT NULL", "0")
     check.matches(out, "Execution Time")
+    check.matches(out, "\n0 problems, ")
   end },
 
   { "when somebody asks what is kept about him", function()

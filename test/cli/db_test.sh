@@ -28,7 +28,10 @@ clean_up() {
     kill -TERM "$pid" 2>/dev/null || continue
     wait "$pid" 2>/dev/null || true
   done
-  sql "${TEST_DATABASE_URL%/*}/postgres" "DROP DATABASE IF EXISTS $database WITH (FORCE)" || true
+  local suffix
+  for suffix in '' _empty; do
+    sql "${TEST_DATABASE_URL%/*}/postgres" "DROP DATABASE IF EXISTS $database$suffix WITH (FORCE)" || true
+  done
   redis-cli -u "$REDIS_URL" flushdb >/dev/null || true
   rm -rf "$work"
   exit "$status"
@@ -115,8 +118,9 @@ finish() { # NAME
 
 # ---- usage -----------------------------------------------------------------------------
 
-for words in '' 'bogus' 'size x' 'rows --watch 0' 'rows --watch=x' 'maintain' 'maintain hourly' \
-  'maintain daily weekly' 'doctor x' 'doctor --json x' 'conf x' 'conf --memory 4' 'conf --disk tape'; do
+for words in '' 'bogus' 'size x' 'rows --watch 0' 'rows --watch=x' 'rows --by mean' 'slow --by' 'slow --by=x' \
+  'maintain' 'maintain hourly' 'maintain daily weekly' 'doctor x' 'doctor --json x' 'conf x' 'conf --memory 4' \
+  'conf --memory' 'conf --disk tape'; do
   # shellcheck disable=SC2086
   omade db $words
   check "db $words" complains 2 'usage: omade db'
@@ -137,7 +141,7 @@ for words in size rows indexes slow bloat locks activity 'maintain daily' 'maint
   check "db $words: nobody is there" complains 1 'DATABASE_URL.*refused'
 done
 omade DATABASE_URL=$nobody db doctor
-check 'db doctor: nobody is there' complains 2 'DATABASE_URL.*refused'
+check 'db doctor: nobody is there' complains 3 'DATABASE_URL.*refused'
 omade DATABASE_URL= db size
 check 'db size without DATABASE_URL' complains 1 'DATABASE_URL is not set'
 omade REDIS_URL=redis://127.0.0.1:1/0 cache stats
@@ -147,14 +151,45 @@ check 'cache warm: PostgreSQL is not there' complains 1 'PostgreSQL does not ans
 omade REDIS_URL= cache flush
 check 'cache without REDIS_URL' complains 1 'REDIS_URL is not set'
 
+# ---- a database without tables -----------------------------------------------------------
+
+sql "${TEST_DATABASE_URL%/*}/postgres" "CREATE DATABASE ${database}_empty"
+for view in size rows indexes bloat; do
+  omade DATABASE_URL="${DATABASE_URL}_empty" db $view
+  check "$view: nothing is there" says 0 '^- there are no tables: ./omade migrate makes them$'
+done
+omade DATABASE_URL="${DATABASE_URL}_empty" db maintain weekly
+check 'maintain: nothing is there' says 0 '^nothing to do$'
+omade DATABASE_URL="${DATABASE_URL}_empty" db doctor
+check 'doctor: nothing is there' says 2 '^problem  migrations: migration 001_initial_setup is missing: ./omade migrate$'
+check 'doctor: what it could not look at' has '^unknown  promo codes: could not be looked at: .*promo_codes'
+sql "${TEST_DATABASE_URL%/*}/postgres" "DROP DATABASE ${database}_empty"
+
 # ---- a healthy shop ----------------------------------------------------------------------
 
-omade db doctor
-check 'doctor: all is well' says 0 '^0 problems, '
-for name in migrations roles grants functions row-level\ security views indexes sequences promo\ codes uploads clock; do
+# HOME EXPRESSION: scripts of our own, whose doctor has this for the machine.
+on_machine() {
+  local at=lua folder
+  mkdir -p "$1/lua/omade/cli/db"
+  for folder in . lua lua/omade lua/omade/cli lua/omade/cli/db; do
+    for at in "$home/$folder"/*; do [[ -e $1/$folder/${at##*/} ]] || ln -s "$at" "$1/$folder/"; done
+  done
+  rm "$1/lua/omade/cli/db/doctor.lua"
+  sed "s|require \"omade.core.machine\"|$2|" "$home/lua/omade/cli/db/doctor.lua" >"$1/lua/omade/cli/db/doctor.lua"
+}
+disk() { # FREE: of 100 GB
+  echo "setmetatable({ disk = function() return 100 << 30, $1 << 30, '8:1' end }, { __index = require 'omade.core.machine' })"
+}
+on_machine "$work/healthy" "$(disk 50)"
+
+omade OMADE_HOME="$work/healthy" db doctor
+check 'doctor: all is well' says 0 '^0 problems, 0 warnings, '
+for name in migrations versions extensions roles grants default\ grants functions row-level\ security views indexes sequences promo\ codes uploads clock; do
   check "doctor: $name" has "^ok +$name$"
 done
-omade db doctor --json
+omade db doctor
+check 'doctor: the disk that there is' has '^(ok|warning|problem) +disk'
+omade OMADE_HOME="$work/healthy" db doctor --json
 check 'doctor --json' json_has '{problems}' 0
 check 'doctor --json: no doubt' json_has '{unknown}' 0
 
@@ -177,6 +212,8 @@ owner "CREATE TABLE bloated (id int PRIMARY KEY, v text, n int) WITH (autovacuum
   INSERT INTO bloated SELECT g, md5(g::text) || md5(g::text), g / 2 FROM generate_series(1, 100000) g;
   CREATE INDEX bloated_v ON bloated (v);
   DELETE FROM bloated WHERE id % 10 <> 0; SELECT pg_stat_force_next_flush();
+  CREATE TABLE sparse (nobody uuid); INSERT INTO sparse SELECT NULL FROM generate_series(1, 150000);
+  CREATE UNIQUE INDEX sparse_nobody ON sparse (nobody);
   CREATE TABLE dead_only (id int) WITH (autovacuum_enabled = off);
   INSERT INTO dead_only SELECT generate_series(1, 100); DELETE FROM dead_only;
   SELECT pg_stat_force_next_flush()" >/dev/null
@@ -189,13 +226,25 @@ check 'size' says 0 '^public +bloated +[0-9]+ MB +[0-9]+ MB +[0-9]+ MB$'
 check 'size: of the database' has "^- the database $database takes [0-9]+ MB"
 omade db size --json
 check 'size --json' json_has '{rows,0,total_bytes}' "$(owner "SELECT pg_total_relation_size('bloated')")"
+check 'size --json: of the database' json_has '{database_bytes}' "$(owner "SELECT pg_database_size('$database')")"
 code=0
 "$binary" db size >/dev/full 2>"$work/err" || code=$?
 : >"$work/out"
 check 'size, to a full disk' complains 1 'cannot write: No space'
+code=0
+"$binary" db size >&- 2>"$work/err" || code=$?
+check 'size, to nobody' complains 1 'cannot write: Bad file'
 omade db rows
 check 'rows' says 0 '^public +bloated +10000 +90000 +100000 +0 +90000 '
 check 'rows: needs vacuum' has '^- bloated needs vacuum: 90000 dead'
+check 'rows: a table that was written once is not read again and again' not has 'was read whole'
+# shellcheck disable=SC2016 # SQL
+owner 'DO $$ BEGIN FOR i IN 1..100 LOOP PERFORM count(*) FROM bloated; END LOOP; END $$; SELECT pg_stat_force_next_flush()' >/dev/null
+read_whole() {
+  omade db rows
+  has '^- bloated was read whole 10[0-9] times since [0-9-]+, 1[0-9]{4} rows each: a query lacks an index'
+}
+check 'rows: read whole again and again' until_true read_whole
 check 'rows: only dead ones' has '^- dead_only needs vacuum: 100 dead rows beside 0'
 omade db bloat
 check 'bloat: only dead rows' says 0 '^public.dead_only +table +0 +100 +100.0 %'
@@ -209,7 +258,27 @@ for _ in 1 2 3 4 5; do owner "SELECT count(*) FROM bloated WHERE n = 5" >/dev/nu
 omade db slow
 # shellcheck disable=SC2016 # a parameter of PostgreSQL's
 check 'slow' says 0 '^ *5 .*SELECT count\(\*\) FROM bloated WHERE n = \$1'
-check 'slow: a query that scans' has '^- row [0-9]+ reads [0-9]+ pages for each row: it scans'
+check 'slow: a query that scans, and for what' has '^- row [0-9]+ scans all of bloated, [0-9]+ pages, for \(n = \$1\): an index'
+check 'slow: not who looks at it' not has 'pg_stat_statements'
+check 'slow: no maintenance' not has '(ANALYZE|CREATE|INSERT INTO sparse)'
+for _ in 1 2 3; do owner "SELECT pg_sleep(0.03)" >/dev/null; done
+owner "SELECT pg_sleep(0.06), 1" >/dev/null
+# BY COLUMN: the first row has the most of it, and the others less and less.
+ordered() {
+  omade db slow --by "$1" --json
+  psql -XqAt "$DATABASE_URL" -v text="$(cat "$work/out")" <<SQL | grep -qx t
+    SELECT jsonb_agg(r) = jsonb_agg(r ORDER BY (r ->> '$2')::numeric DESC) AND count(*) > 2 AND count(*) <= 10
+    FROM jsonb_array_elements(:'text'::jsonb -> 'rows') r
+SQL
+}
+check 'slow --by total' ordered total total_ms
+check 'slow --by mean' ordered mean mean_ms
+check 'slow --by calls' ordered calls calls
+omade db slow --by mean
+check 'slow --by mean: 60 ms once before 30 ms three times' test \
+  "$(grep -o 'pg_sleep.*' "$work/out" | head -n 1)" == 'pg_sleep($1), $2'
+omade db slow
+check 'slow: and after them by total' test "$(grep -o 'pg_sleep.*' "$work/out" | head -n 1)" == 'pg_sleep($1)'
 admin 'DROP EXTENSION pg_stat_statements'
 omade db slow
 check 'slow without the extension' complains 1 'shared_preload_libraries.*CREATE EXTENSION pg_stat_statements'
@@ -219,6 +288,20 @@ admin 'CREATE EXTENSION pg_stat_statements'
 
 omade db locks
 check 'locks: none' says 0 '^- no session waits'
+# COLUMNS COMMAND...: what it prints on a terminal of that width
+on_terminal() {
+  script -qefc "stty cols $1 rows 30; exec $binary ${*:2}" /dev/null </dev/null | tr -d '\r' >"$work/out"
+}
+fits() { ! grep -vE '^- ' "$work/out" | grep -qE "^.{$(($1 + 1)),}"; }
+on_terminal 80 db rows
+check 'a narrow terminal: no line is broken' fits 80
+check 'a narrow terminal: what matters is there' has '^public +bloated +10000 +90000 '
+check 'a narrow terminal: says that there is more' has '^- a wider terminal shows more: ./omade db rows \| less -S'
+on_terminal 20 db slow
+check 'a terminal like a watch' fits 20
+on_terminal 250 db rows
+check 'a wide terminal shows all' not has 'wider terminal'
+
 begin holder 'BEGIN; UPDATE bloated SET n = 0 WHERE id = 10;'
 until_true has_done holder UPDATE
 begin waiter 'UPDATE bloated SET n = 1 WHERE id = 10;'
@@ -241,7 +324,7 @@ finish holder
 "$binary" db rows --json --watch 0.1 >"$work/watched" &
 watch=$!
 started+=("$watch")
-lines() { (($(wc -l <"$1") >= $2)); }
+lines() { [[ -e $1 ]] && (($(wc -l <"$1") >= $2)); }
 check '--watch prints again and again' until_true lines "$work/watched" 3
 kill "$watch"
 wait "$watch" 2>/dev/null || true
@@ -286,7 +369,7 @@ for name in bloated_once bloated_v_ccnew; do
   owner "CREATE UNIQUE INDEX CONCURRENTLY $name ON bloated ((id % 5))" 2>/dev/null || true
 done
 omade db doctor
-check 'doctor: invalid indexes' says 1 '^problem +indexes: index bloated_once is invalid'
+check 'doctor: invalid indexes' says 2 '^problem +indexes: index bloated_once is invalid'
 omade db indexes
 check 'indexes: invalid' says 0 '^- bloated_once is invalid'
 omade db maintain daily
@@ -320,13 +403,80 @@ check 'and leaves an invalid index' test "$(owner 'SELECT count(*) FROM pg_index
 omade db maintain daily
 check 'the next maintenance drops it' says 0 '^DROP INDEX CONCURRENTLY .*bloated_(v|pkey)_ccnew  '
 check 'and rebuilds, by the estimate' has '^REINDEX INDEX CONCURRENTLY public.bloated_v .* were air'
+check 'but no new index of nothing but nulls' not has 'sparse_nobody'
 
 # ---- what a doctor finds -------------------------------------------------------------------
 
-owner 'DROP TABLE bloated, dead_only'
+owner 'DROP TABLE bloated, dead_only, sparse'
+# What a test cannot make of a real server stands in a schema that hides pg_catalog's own.
+owner "CREATE SCHEMA made
+  CREATE VIEW pg_stat_activity AS SELECT * FROM jsonb_populate_recordset(NULL::pg_catalog.pg_stat_activity, jsonb_build_array(
+    jsonb_build_object('pid', 4711, 'datname', current_database(), 'usename', 'app_user', 'backend_type', 'client backend',
+      'state', 'idle in transaction', 'xact_start', now() - interval '11 minutes', 'state_change', now(), 'query', 'SELECT 1'),
+    jsonb_build_object('pid', 4712, 'datname', current_database(), 'usename', 'app_user', 'backend_type', 'client backend',
+      'state', 'active', 'xact_start', now() - interval '3 minutes', 'state_change', now(), 'query', 'SELECT 2'),
+    jsonb_build_object('pid', 4713, 'datname', 'another', 'state', 'idle in transaction', 'backend_type', 'client backend',
+      'xact_start', now() - interval '1 day')))
+  CREATE VIEW pg_prepared_xacts AS SELECT * FROM jsonb_populate_recordset(NULL::pg_catalog.pg_prepared_xacts,
+    jsonb_build_array(jsonb_build_object('gid', 'left', 'prepared', now() - interval '2 minutes', 'database', current_database())))
+  CREATE VIEW pg_replication_slots AS SELECT * FROM jsonb_populate_recordset(NULL::pg_catalog.pg_replication_slots,
+    '[{\"slot_name\": \"forgotten\", \"active\": false, \"restart_lsn\": \"0/0\"},
+      {\"slot_name\": \"read\", \"active\": true, \"restart_lsn\": \"0/0\"}]')
+  CREATE VIEW pg_available_extensions AS SELECT 'pg_trgm'::name AS name, '1.7' AS default_version, '1.2' AS installed_version
+  CREATE VIEW pg_settings AS SELECT name, setting, CASE name WHEN 'TimeZone' THEN 'Asia/Tokyo' ELSE reset_val END AS reset_val
+    FROM pg_catalog.pg_settings"
+owner "CREATE FUNCTION made.age(xid) RETURNS int LANGUAGE sql RETURN 400000000;
+  CREATE FUNCTION made.mxid_age(xid) RETURNS int LANGUAGE sql RETURN 700000000;
+  CREATE FUNCTION made.clock_timestamp() RETURNS timestamptz LANGUAGE sql RETURN pg_catalog.clock_timestamp() + interval '2 hours';
+  CREATE FUNCTION made.current_setting(text) RETURNS text LANGUAGE sql RETURN CASE
+    WHEN \$1 IN ('fsync', 'full_page_writes', 'autovacuum', 'track_counts') THEN 'off'
+    WHEN \$1 = 'server_version_num' THEN '130011' WHEN \$1 = 'server_version' THEN '13.11'
+    WHEN \$1 = 'shared_buffers' THEN '1MB' WHEN \$1 = 'random_page_cost' THEN '17'
+    WHEN \$1 LIKE 'autovacuum_%max_age' THEN '200000000' ELSE pg_catalog.current_setting(\$1) END"
+on_machine "$work/full" "$(disk 4)"
+on_machine "$work/filling" "$(disk 12)"
+omade OMADE_HOME="$work/full" TZ=UTC PGOPTIONS='-c search_path=made,pg_catalog,public' db doctor
+check 'a server that is ill: exit 2' ended 2
+while read -r level pattern; do
+  check "doctor finds: $pattern" has "^$level +$pattern"
+done <<PATTERNS
+problem versions: PostgreSQL 13.11 is too old
+hint versions: extension pg_trgm is 1.2, 1.7 is installed: ALTER EXTENSION pg_trgm UPDATE
+problem settings: fsync is off
+problem settings: full_page_writes is off
+problem settings: autovacuum is off
+problem settings: track_counts is off
+hint settings: shared_buffers is 1MB; for this machine
+hint settings: random_page_cost is 17; for this machine
+problem transaction age: database $database: its oldest transaction is 400000000 back.* after 200000000:
+problem transaction age: database $database: its oldest multixact is 700000000 back.* after 200000000:
+problem hanging transactions: session 4711 \(app_user\) is idle in a transaction for 11 min
+warning hanging transactions: prepared transaction left is not finished for 2 min
+problem hanging transactions: nobody reads from replication slot forgotten: it keeps [0-9]+ [kMG]B of WAL
+problem disk: 4 % of the disk of .* are free: 4096 MB
+problem clock: the clocks of PostgreSQL and this machine differ by (2 h 0|1 h 59) min
+hint clock: PostgreSQL's time zone is Asia/Tokyo, this machine is \+0.0 h from UTC
+PATTERNS
+check 'not transactions of another database' not has '4713'
+check 'not slots that are read' not has 'slot read'
+owner 'DROP FUNCTION made.clock_timestamp()'
+omade PGOPTIONS='-c search_path=made,pg_catalog,public' db activity
+check 'activity: forgotten transactions' has '^- session 4711 is idle in a transaction for 11 min: .*pg_terminate_backend\(4711\)'
+check 'activity: long statements' has '^- session 4712 works for 3 min: SELECT pg_cancel_backend\(4712\)'
+omade OMADE_HOME="$work/filling" db doctor
+check 'a disk that fills: exit 1' says 1 '^warning +disk: 12 % of the disk of .* are free: 12 GB'
+check 'and nothing else' has '^0 problems, 1 warnings, '
+owner "CREATE FUNCTION made.now() RETURNS timestamptz LANGUAGE sql RETURN timestamptz '2026-12-01 UTC';
+  DROP FUNCTION made.current_setting(text);
+  CREATE FUNCTION made.current_setting(text) RETURNS text LANGUAGE sql RETURN
+    CASE \$1 WHEN 'server_version_num' THEN '140020' ELSE pg_catalog.current_setting(\$1) END"
+omade PGOPTIONS='-c search_path=made,pg_catalog,public' db doctor
+check 'doctor: a version without fixes' has '^warning +versions: PostgreSQL 14 gets no fixes since 2026-11-12'
+owner 'DROP SCHEMA made CASCADE'
+
 owner "ALTER TABLE reviews DISABLE ROW LEVEL SECURITY"
 omade db doctor
-check 'row-level security is off' says 1 '^problem +row-level security: .* off on reviews:'
+check 'row-level security is off' says 2 '^problem +row-level security: .* off on reviews:'
 check 'and nowhere else' test "$(grep -c '^problem' "$work/out")" == 1
 owner "ALTER TABLE reviews ENABLE ROW LEVEL SECURITY"
 
@@ -337,6 +487,11 @@ owner "GRANT DELETE ON orders TO app_user;
   GRANT SELECT (password_hash) ON users TO readonly_user;
   GRANT SELECT ON orders TO PUBLIC;
   REVOKE INSERT ON order_items FROM app_user;
+  REVOKE SELECT ON products FROM readonly_user;
+  GRANT UPDATE ON SEQUENCE order_number_seq TO app_user;
+  REVOKE USAGE ON SEQUENCE outbox_id_seq FROM app_user;
+  REVOKE EXECUTE ON FUNCTION next_order_number() FROM app_user;
+  GRANT EXECUTE ON FUNCTION complete_slot(uuid) TO app_user;
   ALTER VIEW daily_sales SET (security_invoker = false);
   ALTER FUNCTION $definer RESET search_path;
   GRANT EXECUTE ON FUNCTION $definer TO PUBLIC;
@@ -349,11 +504,18 @@ owner "GRANT DELETE ON orders TO app_user;
   DELETE FROM schema_migrations WHERE name = '$newest';
   INSERT INTO promo_codes (code, discount_type, amount, valid_from, valid_to)
     VALUES ('SOON', 'percent', 5, now() - interval '1 day', now() + interval '2 days');
+  INSERT INTO promo_codes (code, discount_type, amount, valid_from, valid_to, usage_limit, used_count)
+    VALUES ('NEARLY', 'percent', 5, now() - interval '1 day', now() + interval '90 days', 100, 95);
   INSERT INTO uploads (name, content_type, size)
-    VALUES ('0123456789abcdef0123456789abcdef.png', 'image/png', 1)" >/dev/null
+    VALUES ('0123456789abcdef0123456789abcdef.png', 'image/png', 1);
+  ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE INSERT ON TABLES FROM app_user;
+  ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT DELETE ON TABLES TO app_user;
+  ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE USAGE ON SEQUENCES FROM app_user;
+  ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO PUBLIC;
+  ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO PUBLIC" >/dev/null
 touch "$work/uploads/fedcba9876543210fedcba9876543210.jpg" "$work/uploads/not_ours.txt"
 omade SHOP_TIMEZONE=Europe/Banana db doctor
-check 'problems: exit 1' ended 1
+check 'problems: exit 2' ended 2
 while read -r level pattern; do
   check "doctor finds: $pattern" has "^$level +$pattern"
 done <<PATTERNS
@@ -362,6 +524,16 @@ problem grants: app_user has UPDATE \(total_amount\) on orders, which is too muc
 problem grants: readonly_user has SELECT \(password_hash\) on users, which is too much
 problem grants: PUBLIC has SELECT on orders, which is too much
 problem grants: app_user lacks INSERT on order_items
+problem grants: readonly_user lacks SELECT on products
+problem grants: app_user has UPDATE on order_number_seq, which is too much: REVOKE UPDATE ON SEQUENCE order_number_seq
+problem grants: app_user lacks USAGE on outbox_id_seq
+problem default grants: app_user does not get INSERT ON TABLES of later migrations
+problem default grants: app_user gets DELETE ON TABLES of later migrations, which is too much
+problem default grants: app_user does not get USAGE ON SEQUENCES of later migrations
+problem default grants: PUBLIC gets SELECT ON TABLES of later migrations, which is too much
+problem default grants: functions of later migrations may be called by anybody
+problem functions: app_user may not call next_order_number\(\): GRANT EXECUTE
+problem functions: app_user may call complete_slot\(uuid\), which is too much
 problem views: view daily_sales asks with its owner's rights
 problem functions: function find_sign_in\(.*\) is SECURITY DEFINER without a search_path
 problem functions: function find_sign_in\(.*\) may be called by anybody
@@ -373,15 +545,16 @@ problem migrations: migration $newest is missing
 problem clock: SHOP_TIMEZONE is 'Europe/Banana'
 hint indexes: no index on without_policy \(order_id\)
 hint indexes: index narrow is redundant beside wider
-hint promo codes: promo code SOON expires at
-hint uploads: upload 0123456789abcdef0123456789abcdef.png has a row and no file
+warning promo codes: promo code SOON expires at
+warning promo codes: promo code NEARLY is nearly used up: 95 of 100
+warning uploads: upload 0123456789abcdef0123456789abcdef.png has a row and no file
 hint uploads: file fedcba9876543210fedcba9876543210.jpg in the upload folder is named by nothing
 PATTERNS
 check 'files of others are no orphans' not has 'not_ours'
-check 'nothing else is a problem' test "$(grep -c '^problem' "$work/out")" == 14
+check 'nothing else is a problem' test "$(grep -c '^problem' "$work/out")" == 24
 omade db doctor --json
-check 'doctor --json of problems' json_has '{problems}' 13
-check 'doctor --json of problems: exit 1' ended 1
+check 'doctor --json of problems' json_has '{problems}' 23
+check 'doctor --json of problems: exit 2' ended 2
 omade DATABASE_URL="$APP_DATABASE_URL" db doctor
 check 'doctor as another role says what it cannot see' has '^unknown +sessions: .*GRANT pg_monitor TO app_user'
 

@@ -1,5 +1,6 @@
 --- What the roles may do to the tables: docs/data.md, "Roles", for `omade db doctor`.
--- A table that `changes` does not name has at most what every new one gets.
+-- A table that `changes` does not name has at most what every new one gets; what `calls` does
+-- not name may not be called.
 
 return {
   -- app_user reads and adds to all tables, but to these:
@@ -37,6 +38,26 @@ return {
     users = { "password_hash" }, orders = { "tracking_token" }, payments = { "raw" },
     outbox = { "payload", "last_error" }, password_resets = { "token_sha256" },
     newsletter_subscribers = { "token" }, idempotency_keys = true,
+  },
+
+  -- The functions that may be called, besides those that triggers and other functions call.
+  calls = {
+    app_user = {
+      "anonymise_user", "app_is_admin", "app_is_staff", "app_order_id", "app_rides", "app_role", "app_sees_sales",
+      "app_user_id", "claim_idempotency_key", "compact_sales_figures", "fail_delivery", "find_promo", "find_sign_in",
+      "find_tracked_order", "forget_audit_log", "forget_uploads", "kept_idempotency_answer", "lock_points",
+      "lock_products", "lock_promo", "lock_slot", "move_stock", "next_order_number", "order_has_token", "order_total",
+      "search_customers", "search_orders", "search_products", "shop_timezone", "slot_contacts", "subscribe_newsletter",
+      "take_idempotency_key", "unsubscribe_newsletter", "upload_exists",
+    },
+    readonly_user = { "app_is_staff", "app_role", "app_sees_sales", "search_products", "shop_timezone" },
+  },
+
+  -- What the owner's later tables, sequences and functions are granted by default.
+  defaults = {
+    { "app_user", "SELECT", "TABLES" }, { "app_user", "INSERT", "TABLES" }, { "app_user", "UPDATE", "TABLES" },
+    { "app_user", "USAGE", "SEQUENCES" }, { "app_user", "SELECT", "SEQUENCES" },
+    { "readonly_user", "SELECT", "TABLES" }, { "readonly_user", "SELECT", "SEQUENCES" },
   },
 
   without_row_security = { schema_migrations = true },   -- names of files only

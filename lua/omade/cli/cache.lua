@@ -78,7 +78,7 @@ local function stats(as_json)
                  version = members.redis_version, keys = print.members(COLUMNS, rows) }
     return
   end
-  files.print(print.table(COLUMNS, rows))
+  files.print((print.table(COLUMNS, rows, (files.terminal_size()))))
   files.print(("- Redis %s: %s in use, %d keys evicted; %d hits, %d misses%s\n"):format(members.redis_version,
     print.bytes(used), evicted, hits, misses, rate and (", %.1f %% hits"):format(rate) or ""))
   if evicted > 0 then files.print "- keys were evicted, sessions and carts perhaps among them: give Redis more memory\n" end

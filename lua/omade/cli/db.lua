@@ -3,7 +3,7 @@
 local files = require "omade.core.files"
 
 local USAGE <const> = "usage: omade db size|rows|indexes|slow|bloat|locks|activity [--json] "
-  .. "[--watch [SECONDS]], maintain daily|weekly [--dry-run], doctor [--json], "
+  .. "[--watch [SECONDS]], slow --by total|mean|calls, maintain daily|weekly [--dry-run], doctor [--json], "
   .. "conf [--memory MB] [--disk ssd|hdd]"
 
 -- What runs a command: main(arguments, name) returns the exit code.  Wrong usage is

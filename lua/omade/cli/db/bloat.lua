@@ -24,11 +24,12 @@ local INDEXES <const> = [[
     AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_t(oast|emp)'
     AND pg_has_role(c.relowner, 'USAGE')]]
 
--- An entry: its line pointer (4), its header (8), its columns; a page: 24 + 16 of overhead.
+-- An entry: its line pointer (4), its header (8, or 16 where a column is null), its columns;
+-- a page: 24 + 16 of overhead.
 local ESTIMATE <const> = "WITH x AS (" .. INDEXES .. [[),
   w AS (
     SELECT x.indexrelid, sum(COALESCE(s.avg_width, 8) * (1 - COALESCE(s.null_frac, 0))) AS width,
-           bool_or(s.attname IS NULL) AS unknown
+           max(COALESCE(s.null_frac, 0)) AS nulls, bool_or(s.attname IS NULL) AS unknown
     FROM x
     JOIN pg_attribute ia ON ia.attrelid = x.indexrelid
     LEFT JOIN pg_attribute ta ON ta.attrelid = x.indrelid
@@ -38,7 +39,7 @@ local ESTIMATE <const> = "WITH x AS (" .. INDEXES .. [[),
         OR (ta.attnum IS NULL AND s.tablename = x.index_name AND s.attname = ia.attname))
     GROUP BY x.indexrelid),
   need AS (
-    SELECT x.*, w.unknown, 1 + ceil(x.reltuples * (12 + 8 * ceil(w.width / 8))
+    SELECT x.*, w.unknown, 1 + ceil(x.reltuples * (12 + 8 * w.nulls + 8 * ceil(w.width / 8))
              / ((current_setting('block_size')::numeric - 40) * x.fillfactor / 100)) AS pages
     FROM x JOIN w USING (indexrelid) WHERE x.reltuples >= 0)
   SELECT quote_ident(nspname) || '.' || quote_ident(index_name) AS name, table_name, index_name,

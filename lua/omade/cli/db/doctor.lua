@@ -1,6 +1,8 @@
 --- omade db doctor [--json]: is the database as it should be?
 --
--- Problems make the exit code 1, hints do not; 2: something could not be looked at.
+-- The exit code is that of a monitoring plugin: 0 well (there may be hints), 1 something to see
+-- to soon, 2 a problem, 3 something could not be looked at.  A check gets rows(sql, ...) and tell:
+-- tell.problem(format, ...), tell.warning, tell.hint.
 
 local ask      = require "omade.cli.db.ask"
 local checks   = require "bakery.checks"
@@ -16,9 +18,12 @@ local settings = require "omade.cli.db.settings"
 
 local GB <const> = 1 << 30
 
+-- Exit codes, as monitoring plugins have them.
+local WARNING <const>, CRITICAL <const>, UNKNOWN <const> = 1, 2, 3
+
 ---- Migrations, versions, settings --------------------------------------------------------
 
-local function check_migrations(rows, problem)
+local function check_migrations(rows, tell)
   local applied = {}
   if rows("SELECT to_regclass('schema_migrations') AS t")[1].t then
     for _, row in ipairs(rows "SELECT name, checksum FROM schema_migrations") do applied[row.name] = row.checksum end
@@ -27,12 +32,12 @@ local function check_migrations(rows, problem)
     local checksum = applied[migration.name]
     applied[migration.name] = nil
     if not checksum then
-      problem("migration %s is missing: ./omade migrate", migration.name)
+      tell.problem("migration %s is missing: ./omade migrate", migration.name)
     elseif checksum ~= migration.checksum then
-      problem("migrations/%s.sql was changed after it was applied", migration.name)
+      tell.problem("migrations/%s.sql was changed after it was applied", migration.name)
     end
   end
-  for name in pairs(applied) do problem("migration %s is applied and has no file: an older checkout?", name) end
+  for name in pairs(applied) do tell.problem("migration %s is applied and has no file: an older checkout?", name) end
 end
 
 local ENDS <const> = { [14] = "2026-11-12", [15] = "2027-11-11", [16] = "2028-11-09", [17] = "2029-11-08" }
@@ -40,39 +45,39 @@ local ENDS <const> = { [14] = "2026-11-12", [15] = "2027-11-11", [16] = "2028-11
 local OUTDATED <const> = [[SELECT name, installed_version, default_version FROM pg_available_extensions
   WHERE installed_version <> default_version ORDER BY 1]]
 
-local function check_versions(rows, problem, hint)
+local function check_versions(rows, tell)
   local server = rows [[SELECT current_setting('server_version_num')::int / 10000 AS major,
     current_setting('server_version') AS version, to_char(now(), 'YYYY-MM-DD') AS today,
     to_char(now() + interval '180 days', 'YYYY-MM-DD') AS soon]][1]
   local major = math.tointeger(tonumber(server.major))
   if major < 14 then
-    problem("PostgreSQL %s is too old: 14 to 17 are supported", server.version)
+    tell.problem("PostgreSQL %s is too old: 14 to 17 are supported", server.version)
   elseif not ENDS[major] then
-    hint("PostgreSQL %s is newer than what this was tested on: 14 to 17", server.version)
+    tell.hint("PostgreSQL %s is newer than what this was tested on: 14 to 17", server.version)
   elseif ENDS[major] < server.soon then
-    hint("PostgreSQL %d gets no fixes %s %s: plan the next major version", major,
+    tell.warning("PostgreSQL %d gets no fixes %s %s: plan the next major version", major,
          ENDS[major] < server.today and "since" or "after", ENDS[major])
   end
-  if major == 14 then hint("PostgreSQL 14 has no security_invoker: the server may not read the views of reports") end
+  if major == 14 then tell.hint("PostgreSQL 14 has no security_invoker: the server may not read the views of reports") end
   for _, extension in ipairs(rows(OUTDATED)) do
-    hint("extension %s is %s, %s is installed: ALTER EXTENSION %s UPDATE", extension.name,
+    tell.hint("extension %s is %s, %s is installed: ALTER EXTENSION %s UPDATE", extension.name,
          extension.installed_version, extension.default_version, extension.name)
   end
 end
 
-local function check_extensions(rows, _, hint)
+local function check_extensions(rows, tell)
   if #rows "SELECT FROM pg_extension WHERE extname = 'pg_stat_statements'" == 0 then
-    hint("pg_stat_statements is missing, ./omade db slow has nothing to show: put it into "
+    tell.hint("pg_stat_statements is missing, ./omade db slow has nothing to show: put it into "
          .. "shared_preload_libraries, restart, and as a superuser CREATE EXTENSION pg_stat_statements")
   end
 end
 
 -- What loses data or grows without an end.
 local NEVER_OFF <const> = {
-  fsync = "a crash of the machine may lose the whole database",
-  full_page_writes = "a crash of the machine may damage pages",
-  autovacuum = "tables and indexes grow without end",
-  track_counts = "autovacuum and these commands see nothing",
+  { "fsync", "a crash of the machine may lose the whole database" },
+  { "full_page_writes", "a crash of the machine may damage pages" },
+  { "autovacuum", "tables and indexes grow without end" },
+  { "track_counts", "autovacuum and these commands see nothing" },
 }
 
 local HERE <const> = [[SELECT inet_server_addr() IS NULL OR inet_server_addr() << '127.0.0.0/8'
@@ -92,26 +97,26 @@ end
 local NOW <const> = "SELECT current_setting($1) AS now"
 local SMALL <const> = "SELECT FROM (SELECT) x WHERE 2 * pg_size_bytes(current_setting($1)) < pg_size_bytes($2)"
 
-local function check_setting(rows, hint, setting)
+local function check_setting(rows, tell, setting)
   local wanted = setting.value:gsub("'", "")
   local now = rows(NOW, setting.name)[1].now
   if setting.exact and now ~= wanted or setting.half and #rows(SMALL, setting.name, wanted) > 0 then
-    hint("%s is %s; for this machine %s (%s): ./omade db conf", setting.name, now, wanted, setting.why)
+    tell.hint("%s is %s; for this machine %s (%s): ./omade db conf", setting.name, now, wanted, setting.why)
   end
 end
 
-local function check_settings(rows, problem, hint)
-  for name, why in pairs(NEVER_OFF) do
-    if rows(NOW, name)[1].now == "off" then problem("%s is off: %s", name, why) end
+local function check_settings(rows, tell)
+  for _, setting in ipairs(NEVER_OFF) do
+    if rows(NOW, setting[1])[1].now == "off" then tell.problem("%s is off: %s", setting[1], setting[2]) end
   end
   local data = data_folder(rows)
   if not data then
-    hint("PostgreSQL runs elsewhere: on its machine compare its settings with ./omade db conf")
+    tell.hint("PostgreSQL runs elsewhere: on its machine compare its settings with ./omade db conf")
     return
   end
   local _, _, device = machine.disk(data)
   for _, setting in ipairs(settings.recommend(settings.memory(), machine.cores(), settings.rotates(device))) do
-    check_setting(rows, hint, setting)
+    check_setting(rows, tell, setting)
   end
 end
 
@@ -162,20 +167,20 @@ local UNUSED <const> = [[
                       AND c.conkey[1] = i.indkey[0])
   ORDER BY pg_relation_size(u.indexrelid) DESC, 1]]
 
-local function check_indexes(rows, problem, hint)
+local function check_indexes(rows, tell)
   for _, index in ipairs(rows(INVALID)) do
-    problem("index %s is invalid: ./omade db maintain daily rebuilds or drops it", index.name)
+    tell.problem("index %s is invalid: ./omade db maintain daily rebuilds or drops it", index.name)
   end
   for _, key in ipairs(rows(FOREIGN)) do
-    hint("no index on %s (%s), the foreign key %s: deleting what it points to reads all of %s", key.name, key.columns,
+    tell.hint("no index on %s (%s), the foreign key %s: deleting what it points to reads all of %s", key.name, key.columns,
          key.key, key.name)
   end
   for _, index in ipairs(rows(REDUNDANT)) do
-    hint("index %s is redundant beside %s: DROP INDEX CONCURRENTLY %s", index.name, index.wider, index.name)
+    tell.hint("index %s is redundant beside %s: DROP INDEX CONCURRENTLY %s", index.name, index.wider, index.name)
   end
   local unused = {}
   for i, index in ipairs(rows(UNUSED)) do unused[i] = index.name end
-  if #unused > 0 then hint("never used: %s: see ./omade db indexes", print.some(unused, 5)) end
+  if #unused > 0 then tell.hint("never used: %s: see ./omade db indexes", print.some(unused, 5)) end
 end
 
 ---- What grows or hangs -------------------------------------------------------------------
@@ -186,47 +191,51 @@ local SEQUENCES <const> = [[
   FROM pg_sequences WHERE last_value IS NOT NULL AND increment_by > 0 AND NOT cycle AND max_value > min_value
     AND (last_value - min_value)::numeric / (max_value::numeric - min_value) >= 0.7 ORDER BY 1]]
 
-local function check_sequences(rows, problem)
+local function check_sequences(rows, tell)
   for _, sequence in ipairs(rows(SEQUENCES)) do
-    problem("sequence %s is at %s %% of its numbers: make it and its column bigint", sequence.name, sequence.percent)
+    tell.problem("sequence %s is at %s %% of its numbers: make it and its column bigint", sequence.name, sequence.percent)
   end
 end
 
 local AGE <const> = [[
-  SELECT datname AS name, age(datfrozenxid) AS age, mxid_age(datminmxid) AS multi,
-         current_setting('autovacuum_freeze_max_age')::bigint AS most
-  FROM pg_database WHERE datallowconn
-    AND (age(datfrozenxid) > 1.5 * current_setting('autovacuum_freeze_max_age')::bigint
-      OR mxid_age(datminmxid) > 1.5 * current_setting('autovacuum_multixact_freeze_max_age')::bigint) ORDER BY 1]]
+  WITH each AS (
+    SELECT datname AS name, 'transaction' AS what, age(datfrozenxid) AS age,
+           current_setting('autovacuum_freeze_max_age')::bigint AS most FROM pg_database WHERE datallowconn
+    UNION ALL
+    SELECT datname, 'multixact', mxid_age(datminmxid),
+           current_setting('autovacuum_multixact_freeze_max_age')::bigint FROM pg_database WHERE datallowconn)
+  SELECT * FROM each WHERE age > 1.5 * most ORDER BY name, what DESC]]
 
-local function check_age(rows, problem)
+local function check_age(rows, tell)
   for _, database in ipairs(rows(AGE)) do
-    problem("database %s: its oldest transaction is %s back, and autovacuum should have frozen it after %s: look "
-            .. "for long transactions and replication slots, then VACUUM (FREEZE)", database.name, database.age,
-            database.most)
+    tell.problem("database %s: its oldest %s is %s back, and autovacuum should have frozen it after %s: look for "
+                 .. "long transactions and replication slots, then VACUUM (FREEZE)", database.name, database.what,
+                 database.age, database.most)
   end
 end
 
+-- Transactions of other databases do not keep VACUUM from its work in this one.
 local HANGING <const> = [[
   SELECT 'session ' || pid || ' (' || COALESCE(usename, '') || ') is idle in a transaction' AS what,
          EXTRACT(epoch FROM now() - xact_start) AS seconds
-  FROM pg_stat_activity WHERE state LIKE 'idle in transaction%' AND now() - xact_start > interval '1 minute'
+  FROM pg_stat_activity
+  WHERE datname = current_database() AND state LIKE 'idle in transaction%' AND now() - xact_start > interval '1 minute'
   UNION ALL
   SELECT 'prepared transaction ' || gid || ' is not finished', EXTRACT(epoch FROM now() - prepared)
-  FROM pg_prepared_xacts WHERE now() - prepared > interval '1 minute'
+  FROM pg_prepared_xacts WHERE database = current_database() AND now() - prepared > interval '1 minute'
   ORDER BY seconds DESC]]
 
 local SLOTS <const> = [[SELECT slot_name AS name, pg_size_pretty(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)) AS kept
   FROM pg_replication_slots WHERE NOT active AND restart_lsn IS NOT NULL AND NOT pg_is_in_recovery()]]
 
-local function check_hanging(rows, problem, hint)
+local function check_hanging(rows, tell)
   for _, found in ipairs(rows(HANGING)) do
     local seconds = tonumber(found.seconds)
-    local tell = seconds >= 600 and problem or hint
-    tell("%s for %s: it keeps VACUUM from its work", found.what, print.seconds(seconds))
+    local level = seconds >= 600 and tell.problem or tell.warning
+    level("%s for %s: it keeps VACUUM from its work", found.what, print.seconds(seconds))
   end
   for _, slot in ipairs(rows(SLOTS)) do
-    problem("nobody reads from replication slot %s: it keeps %s of WAL; SELECT pg_drop_replication_slot('%s')",
+    tell.problem("nobody reads from replication slot %s: it keeps %s of WAL; SELECT pg_drop_replication_slot('%s')",
             slot.name, slot.kept, slot.name)
   end
 end
@@ -240,15 +249,15 @@ local function upload_folder()
   return state and state ~= "" and state .. "/uploads" or "/tmp"
 end
 
-local function check_disk(rows, problem, hint)
+local function check_disk(rows, tell)
   local seen = {}
   for _, folder in ipairs { data_folder(rows) or "", upload_folder() } do
     local all, free, device = machine.disk(folder)
     if all and all > 0 and not seen[device] then
       seen[device] = true
       local percent = 100 * free / all
-      local tell = (percent < 5 or free < GB) and problem or percent < 15 and hint
-      if tell then tell("%.0f %% of the disk of %s are free: %s", percent, folder, print.bytes(free)) end
+      local level = (percent < 5 or free < GB) and tell.problem or percent < 15 and tell.warning
+      if level then level("%.0f %% of the disk of %s are free: %s", percent, folder, print.bytes(free)) end
     end
   end
 end
@@ -258,30 +267,30 @@ local CLOCK <const> = [[
          EXTRACT(epoch FROM (now() AT TIME ZONE s.reset_val) - (now() AT TIME ZONE 'UTC')) AS offset
   FROM pg_settings s WHERE s.name = 'TimeZone']]
 
-local function check_clock(rows, problem, hint)
+local function check_clock(rows, tell)
   local before = machine.clock()
   local there = rows(CLOCK)[1]
   local after, offset = machine.clock()
   local now = tonumber(there.now)
   local skew = now < before and before - now or now > after and now - after or 0
-  if skew > 2 then problem("the clocks of PostgreSQL and this machine differ by %s: run NTP on both", print.seconds(skew)) end
+  if skew > 2 then tell.problem("the clocks of PostgreSQL and this machine differ by %s: run NTP on both", print.seconds(skew)) end
   if tonumber(there.offset) ~= offset then
-    hint("PostgreSQL's time zone is %s, this machine is %+.1f h from UTC: times in their logs differ", there.zone,
+    tell.hint("PostgreSQL's time zone is %s, this machine is %+.1f h from UTC: times in their logs differ", there.zone,
          offset / 3600)
   end
   local zone = engine.setting "SHOP_TIMEZONE"
   if not zone or zone == "" then zone = "UTC" end
   if #rows("SELECT FROM pg_timezone_names WHERE name = $1", zone) == 0 then
-    problem("SHOP_TIMEZONE is '%s', which PostgreSQL does not know", zone)
+    tell.problem("SHOP_TIMEZONE is '%s', which PostgreSQL does not know", zone)
   elseif rows("SELECT COALESCE(NULLIF(current_setting('app.timezone', true), ''), 'UTC') AS zone")[1].zone ~= zone then
-    hint("SHOP_TIMEZONE is %s, but psql and reports count days in another zone: ALTER DATABASE %s SET app.timezone = '%s'",
+    tell.hint("SHOP_TIMEZONE is %s, but psql and reports count days in another zone: ALTER DATABASE %s SET app.timezone = '%s'",
          zone, rows("SELECT quote_ident(current_database()) AS name")[1].name, zone)
   end
 end
 
-local function check_uploads(rows, _, hint)
+local function check_uploads(rows, tell)
   local folder = upload_folder()
-  checks.uploads(rows, hint, function() return files.list(folder) or {} end,
+  checks.uploads(rows, tell, function() return files.list(folder) or {} end,
                  function(name) return machine.disk(folder .. "/" .. name) ~= nil end)
 end
 
@@ -294,6 +303,7 @@ local CHECKS <const> = {
   { "settings", check_settings },
   { "roles", rights.roles },
   { "grants", rights.grants },
+  { "default grants", rights.defaults },
   { "functions", rights.functions },
   { "row-level security", rights.row_security },
   { "views", rights.views },
@@ -303,32 +313,55 @@ local CHECKS <const> = {
   { "hanging transactions", check_hanging },
   { "disk", check_disk },
   { "clock", check_clock },
-  { "promo codes", function(rows, _, hint) checks.promotions(rows, hint) end },
+  { "promo codes", checks.promotions },
   { "uploads", check_uploads },
 }
 
---- All that was found: { check, level, text }, level problem, hint or unknown.
+local LEVELS <const> = { "problem", "warning", "hint", "unknown" }
+
+--- All that was found: { check, level, text }, level also ok; and how many of each level.
 local function examine(s)
-  local found, counts = {}, { problem = 0, hint = 0, unknown = 0 }
+  local found, counts, tell, current = {}, {}, {}, nil
   local function rows(sql, ...) return ask.rows(s, sql, ...) end
-  for _, check in ipairs(CHECKS) do
-    local function teller(level)
-      return function(...)
-        counts[level] = counts[level] + 1
-        found[#found + 1] = { check = check[1], level = level, text = string.format(...) }
-      end
+  local function add(level, text) found[#found + 1] = { check = current, level = level, text = text } end
+  for _, level in ipairs(LEVELS) do
+    counts[level] = 0
+    tell[level] = function(...)
+      counts[level] = counts[level] + 1
+      add(level, string.format(...))
     end
-    local before = #found
-    local ok, why = pcall(check[2], rows, teller "problem", teller "hint")
-    if not ok then teller "unknown" ("could not be looked at: %s", tostring(why)) end
-    if #found == before then found[#found + 1] = { check = check[1], level = "ok", text = "" } end
   end
+  for _, check in ipairs(CHECKS) do
+    local before = #found
+    current = check[1]
+    local ok, why = pcall(check[2], rows, tell)
+    if not ok then tell.unknown("could not be looked at: %s", tostring(why)) end
+    if #found == before then add("ok", "") end
+  end
+  current = "sessions"
   if not ask.sees_all(s) then
-    local role = ask.row(s, "SELECT current_user AS name").name
-    counts.unknown = counts.unknown + 1
-    found[#found + 1] = { check = "sessions", level = "unknown", text = ask.NOT_ALL:format(role) }
+    tell.unknown("%s", ask.NOT_ALL:format(ask.row(s, "SELECT current_user AS name").name))
   end
   return found, counts
+end
+
+local function print_json(found, counts)
+  local list = json.array {}
+  for _, each in ipairs(found) do list[#list + 1] = each end
+  print.json { problems = counts.problem, warnings = counts.warning, hints = counts.hint, unknown = counts.unknown,
+               checks = list }
+end
+
+local function print_text(found, counts)
+  for _, each in ipairs(found) do
+    files.print(("%-8s %s%s%s\n"):format(each.level, each.check, each.text == "" and "" or ": ", each.text))
+  end
+  files.print(("%d problems, %d warnings, %d hints%s\n"):format(counts.problem, counts.warning, counts.hint,
+    counts.unknown > 0 and (", %d could not be looked at"):format(counts.unknown) or ""))
+end
+
+local function exit_code(counts)
+  return counts.problem > 0 and CRITICAL or counts.unknown > 0 and UNKNOWN or counts.warning > 0 and WARNING or 0
 end
 
 local function main(arguments)
@@ -338,22 +371,12 @@ local function main(arguments)
   local connected, s = pcall(session.connect)
   if not connected then
     files.warn("omade db: " .. s .. "\n")
-    return 2
+    return UNKNOWN
   end
   local found, counts = examine(s)
   s:close()
-  if arguments[1] then
-    local list = json.array {}
-    for _, each in ipairs(found) do list[#list + 1] = each end
-    print.json { problems = counts.problem, hints = counts.hint, unknown = counts.unknown, checks = list }
-  else
-    for _, each in ipairs(found) do
-      files.print(("%-8s %s%s%s\n"):format(each.level, each.check, each.text == "" and "" or ": ", each.text))
-    end
-    files.print(("%d problems, %d hints%s\n"):format(counts.problem, counts.hint,
-      counts.unknown > 0 and (", %d could not be looked at"):format(counts.unknown) or ""))
-  end
-  return counts.problem > 0 and 1 or counts.unknown > 0 and 2 or 0
+  if arguments[1] then print_json(found, counts) else print_text(found, counts) end
+  return exit_code(counts)
 end
 
 return { main = main }

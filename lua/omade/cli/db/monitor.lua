@@ -1,7 +1,9 @@
 --- omade db size|rows|indexes|slow|bloat|locks|activity [--json] [--watch [SECONDS]]
+-- and slow --by total|mean|calls
 --
 -- The queries of the seed document's chapter on monitoring, each as a table with advice
--- under it.
+-- under it.  A view has ask(session, options) for the rows, and advise(rows, session) for
+-- the lines and, beside them, figures for programs.
 
 local ask     = require "omade.cli.db.ask"
 local bloat   = require "omade.cli.db.bloat"
@@ -9,6 +11,7 @@ local files   = require "omade.core.files"
 local json    = require "omade.json"
 local print   = require "omade.cli.db.print"
 local session = require "omade.core.session"
+local slow    = require "omade.cli.db.slow"
 
 local MB <const> = 1 << 20
 
@@ -19,6 +22,11 @@ local function list()
   local lines = {}
   return lines, function(...) lines[#lines + 1] = string.format(...) end
 end
+
+local SINCE <const> = [[SELECT to_char(COALESCE(stats_reset, pg_postmaster_start_time()), 'YYYY-MM-DD') AS day
+  FROM pg_stat_database WHERE datname = current_database()]]
+
+local NO_TABLES <const> = "there are no tables: ./omade migrate makes them"
 
 ---- size ----------------------------------------------------------------------------------
 
@@ -53,9 +61,10 @@ function size.advise(rows, s)
     end
   end
   local all = ask.row(s, "SELECT current_database() AS name, pg_database_size(current_database()) AS bytes")
+  if #rows == 0 then add(NO_TABLES) end
   add("the database %s takes %s: %s in these tables with their indexes, the rest is PostgreSQL's own",
       all.name, print.bytes(number(all, "bytes")), print.bytes(sum))
-  return lines
+  return lines, { database = all.name, database_bytes = number(all, "bytes") }
 end
 
 ---- rows ----------------------------------------------------------------------------------
@@ -73,11 +82,13 @@ local ROWS <const> = [[
 local rows = {
   columns = {
     { key = "schema" }, { key = "relation" }, { key = "live", kind = "number" }, { key = "dead", kind = "number" },
-    { key = "inserts", kind = "number" }, { key = "updates", kind = "number" },
-    { key = "deletes", kind = "number" }, { key = "hot_percent", title = "in place", kind = "percent" },
+    { key = "inserts", kind = "number", spare = true }, { key = "updates", kind = "number", spare = true },
+    { key = "deletes", kind = "number", spare = true },
+    { key = "hot_percent", title = "in place", kind = "percent", spare = true },
     { key = "scans", kind = "number" }, { key = "rows_per_scan", title = "rows/scan", kind = "number" },
-    { key = "index_scans", title = "by index", kind = "number" }, { key = "changed", kind = "number" },
-    { key = "vacuumed" }, { key = "analyzed" },
+    { key = "index_scans", title = "by index", kind = "number", spare = true },
+    { key = "changed", kind = "number", spare = true }, { key = "vacuumed", spare = true },
+    { key = "analyzed", spare = true },
   },
 }
 
@@ -90,8 +101,12 @@ local function needs_vacuum(row)
   return dead >= 50 and dead >= 0.2 * (dead + live)
 end
 
-function rows.advise(found)
+-- A backup reads each table once, a new index as well: that is no query that scans.
+local OFTEN <const> = 100
+
+function rows.advise(found, s)
   local lines, add = list()
+  if #found == 0 then add(NO_TABLES) end
   for _, row in ipairs(found) do
     local live = number(row, "live")
     if needs_vacuum(row) then
@@ -102,9 +117,9 @@ function rows.advise(found)
       add("%s needs analyze: %s rows changed since the planner last looked: ./omade db maintain daily",
           row.relation, row.changed)
     end
-    if number(row, "rows_per_scan") >= 10000 then
-      add("%s was read whole %s times, %s rows each: a query lacks an index, see ./omade db slow",
-          row.relation, row.scans, row.rows_per_scan)
+    if number(row, "rows_per_scan") >= 10000 and number(row, "scans") >= OFTEN then
+      add("%s was read whole %s times since %s, %s rows each: a query lacks an index, ./omade db slow names it",
+          row.relation, row.scans, ask.row(s, SINCE).day, row.rows_per_scan)
     end
   end
   return lines
@@ -124,14 +139,11 @@ local INDEXES <const> = [[
   FROM pg_stat_user_indexes u JOIN pg_index i ON i.indexrelid = u.indexrelid
   ORDER BY u.idx_scan DESC, bytes DESC, u.indexrelname]]
 
-local SINCE <const> = [[SELECT to_char(COALESCE(stats_reset, pg_postmaster_start_time()), 'YYYY-MM-DD') AS day
-  FROM pg_stat_database WHERE datname = current_database()]]
-
 local indexes = {
   columns = {
-    { key = "schema" }, { key = "relation" }, { key = "index" }, { key = "scans", kind = "number" },
-    { key = "entries_read", title = "entries read", kind = "number" },
-    { key = "rows_fetched", title = "rows fetched", kind = "number" },
+    { key = "schema", spare = true }, { key = "relation" }, { key = "index" }, { key = "scans", kind = "number" },
+    { key = "entries_read", title = "entries read", kind = "number", spare = true },
+    { key = "rows_fetched", title = "rows fetched", kind = "number", spare = true },
     { key = "bytes", title = "size", kind = "bytes" }, { key = "serves" },
   },
 }
@@ -143,6 +155,7 @@ end
 function indexes.advise(found, s)
   local lines, add = list()
   local unused = {}
+  if #found == 0 then add(NO_TABLES) end
   for _, row in ipairs(found) do
     if row.valid == "f" then
       add("%s is invalid, nothing uses it and every write pays for it: ./omade db maintain daily", row.index)
@@ -153,58 +166,6 @@ function indexes.advise(found, s)
   if #unused > 0 then
     add("never used since %s: %s; drop what a month of real traffic does not use either",
         ask.row(s, SINCE).day, print.some(unused, 10))
-  end
-  return lines
-end
-
----- slow ----------------------------------------------------------------------------------
-
-local SLOW <const> = [[
-  SELECT calls, total_exec_time AS total_ms, mean_exec_time AS mean_ms, max_exec_time AS max_ms, rows,
-         round(100 * total_exec_time::numeric / NULLIF(sum(total_exec_time) OVER (), 0)::numeric, 1) AS share,
-         (shared_blks_hit + shared_blks_read) / GREATEST(rows, calls) AS pages_per_row,
-         round(100.0 * shared_blks_hit / NULLIF(shared_blks_hit + shared_blks_read, 0), 1) AS hit_percent,
-         query
-  FROM %s.pg_stat_statements
-  WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-    AND query NOT LIKE '%%pg_stat_statements%%'
-  ORDER BY mean_exec_time DESC LIMIT 10]]
-
-local slow = {
-  columns = {
-    { key = "calls", kind = "number" }, { key = "total_ms", title = "total ms", kind = "ms" },
-    { key = "mean_ms", title = "mean ms", kind = "ms" }, { key = "max_ms", title = "max ms", kind = "ms" },
-    { key = "rows", kind = "number" }, { key = "share", kind = "percent" },
-    { key = "pages_per_row", title = "pages/row", kind = "number" },
-    { key = "hit_percent", title = "in memory", kind = "percent" }, { key = "query", width = 80 },
-  },
-  others = true,
-}
-
-local ABSENT <const> = "pg_stat_statements is not there: put shared_preload_libraries = 'pg_stat_statements' into "
-  .. "postgresql.conf, restart PostgreSQL, and as a superuser run CREATE EXTENSION pg_stat_statements"
-
-function slow.ask(s)
-  local schema = ask.extension(s, "pg_stat_statements")
-  if not schema then error(ABSENT, 0) end
-  local found, why = s:query(SLOW:format(schema))
-  if found then return found end
-  error(why:find("shared_preload_libraries", 1, true) and ABSENT or "PostgreSQL: " .. why, 0)
-end
-
-function slow.advise(found)
-  local lines, add = list()
-  for i, row in ipairs(found) do
-    local mean, pages = number(row, "mean_ms"), number(row, "pages_per_row")
-    if mean >= 100 then
-      add("row %d takes %.0f ms on the average: look at its plan with EXPLAIN (ANALYZE, BUFFERS)", i, mean)
-    end
-    if pages >= 1000 and number(row, "calls") >= 5 then
-      add("row %d reads %.0f pages for each row: it scans; an index on its conditions is missing", i, pages)
-    end
-    if number(row, "share") >= 50 and number(row, "calls") >= 100 then
-      add("row %d is %.0f %% of all the time that statements take", i, number(row, "share"))
-    end
   end
   return lines
 end
@@ -220,9 +181,9 @@ local DEAD <const> = [[
 
 local bloated = {
   columns = {
-    { key = "relation" }, { key = "kind" }, { key = "live", kind = "number" }, { key = "dead", kind = "number" },
-    { key = "percent", title = "dead or air", kind = "percent" }, { key = "bytes", title = "size", kind = "bytes" },
-    { key = "wasted", kind = "bytes" },
+    { key = "relation" }, { key = "kind", spare = true }, { key = "live", kind = "number", spare = true },
+    { key = "dead", kind = "number" }, { key = "percent", title = "dead or air", kind = "percent" },
+    { key = "bytes", title = "size", kind = "bytes" }, { key = "wasted", kind = "bytes" },
   },
 }
 
@@ -237,6 +198,7 @@ end
 
 function bloated.advise(found)
   local lines, add = list()
+  if #found == 0 then add(NO_TABLES) end
   for _, row in ipairs(found) do
     if row.rebuild then
       add("%s is %.0f %% air (%s): ./omade db maintain daily rebuilds it while the server serves",
@@ -266,8 +228,8 @@ local LOCKS <const> = [[
 
 local locks = {
   columns = {
-    { key = "pid", kind = "number" }, { key = "user" }, { key = "waits", kind = "seconds" }, { key = "mode" },
-    { key = "lock" }, { key = "query", width = 40 }, { key = "blocker", title = "blocked by", kind = "number" },
+    { key = "pid", kind = "number" }, { key = "user" }, { key = "waits", kind = "seconds" }, { key = "mode", spare = true },
+    { key = "lock", spare = true }, { key = "query", width = 40 }, { key = "blocker", title = "blocked by", kind = "number" },
     { key = "blocker_state", title = "which is" }, { key = "blocker_seconds", title = "for", kind = "seconds" },
     { key = "blocker_query", title = "last query", width = 40 },
   },
@@ -288,8 +250,12 @@ function locks.advise(found)
     end
   end
   for _, row in ipairs(first) do
-    add("session %s (%s) blocks %d: if it should not, end it with SELECT pg_terminate_backend(%s)",
-        row.blocker, row.blocker_state or "not to be seen", count[row.blocker], row.blocker)
+    if row.blocker == "0" then
+      add("a prepared transaction blocks %d: find it in pg_prepared_xacts, end it with ROLLBACK PREPARED", count["0"])
+    else
+      add("session %s (%s) blocks %d: if it should not, end it with SELECT pg_terminate_backend(%s)",
+          row.blocker, row.blocker_state or "not to be seen", count[row.blocker], row.blocker)
+    end
   end
   if #found == 0 then add "no session waits for another one" end
   return lines
@@ -312,10 +278,10 @@ local CONNECTIONS <const> = [[
 
 local activity = {
   columns = {
-    { key = "pid", kind = "number" }, { key = "user" }, { key = "application" }, { key = "client" },
-    { key = "state" }, { key = "state_seconds", title = "for", kind = "seconds" },
+    { key = "pid", kind = "number" }, { key = "user" }, { key = "application", spare = true },
+    { key = "client", spare = true }, { key = "state" }, { key = "state_seconds", title = "for", kind = "seconds" },
     { key = "transaction_seconds", title = "transaction", kind = "seconds" },
-    { key = "waits_for", title = "waits for" }, { key = "query", width = 60 },
+    { key = "waits_for", title = "waits for", spare = true }, { key = "query", width = 60 },
   },
   others = true,
 }
@@ -340,7 +306,7 @@ function activity.advise(found, s)
   add("%s of %s connections are in use%s", connections.used, connections.most,
       number(connections, "used") >= 0.8 * number(connections, "most")
         and ": lower DB_CONNECTIONS or WORKERS, or put PgBouncer before it" or "")
-  return lines
+  return lines, { connections = number(connections, "used"), max_connections = number(connections, "most") }
 end
 
 ---- together ------------------------------------------------------------------------------
@@ -349,51 +315,89 @@ local VIEWS <const> = {
   size = size, rows = rows, indexes = indexes, slow = slow, bloat = bloated, locks = locks, activity = activity,
 }
 
+local function print_json(name, found, advice, figures)
+  figures.view, figures.rows = name, print.members(VIEWS[name].columns, found)
+  figures.advice = json.array(advice)
+  print.json(figures)
+end
+
+--- Lines of the table that a terminal of `height` has room for: what is watched stays in sight.
+local function first_lines(text, height, advice)
+  local all_lines = {}
+  for line in text:gmatch "[^\n]+" do all_lines[#all_lines + 1] = line end
+  local room = math.max(4, height - #advice - 2)
+  if #all_lines <= room then return text end
+  return table.concat(all_lines, "\n", 1, room - 1) .. ("\n... and %d more\n"):format(#all_lines - room + 1)
+end
+
+local function print_text(name, found, advice, watched)
+  local width, height = files.terminal_size()
+  local text, whole = print.table(VIEWS[name].columns, found, width)
+  if watched and width then text = "\27[H\27[2J" .. first_lines(text, height, advice) end
+  for _, line in ipairs(advice) do text = text .. "- " .. line .. "\n" end
+  if not whole then text = text .. ("- a wider terminal shows more: ./omade db %s | less -S shows all\n"):format(name) end
+  files.print(text)
+end
+
 local function show(s, name, options)
   local view = VIEWS[name]
-  local found = view.ask(s)
-  local advice = view.advise(found, s)
+  local found = view.ask(s, options)
+  local advice, figures = view.advise(found, s)
   if view.others and not ask.sees_all(s) then
     table.insert(advice, 1, ask.NOT_ALL:format(ask.row(s, "SELECT current_user AS name").name))
   end
   if options.json then
-    print.json { view = name, rows = print.members(view.columns, found), advice = json.array(advice) }
-    return
+    print_json(name, found, advice, figures or {})
+  else
+    print_text(name, found, advice, options.watch)
   end
-  local text = options.watch and files.is_terminal() and "\27[H\27[2J" or ""
-  text = text .. print.table(view.columns, found)
-  for _, line in ipairs(advice) do text = text .. "- " .. line .. "\n" end
-  files.print(text)
+end
+
+--- The word behind an option, or what follows its "=": value, next index.
+local function value_of(arguments, i, option)
+  local word = arguments[i]:match("^%-%-" .. option .. "=(.*)$")
+  if word then return word, i end
+  word = arguments[i + 1]
+  if word and word:sub(1, 1) ~= "-" then return word, i + 1 end
+  return nil, i
+end
+
+local function read_watch(options, seconds)
+  options.watch = seconds:find "^%d+%.?%d*$" and tonumber(seconds)
+  if options.watch and options.watch >= 0.1 and options.watch <= 86400 then return end
+  return "--watch is '" .. seconds .. "', not a number of seconds from 0.1 to 86400"
+end
+
+local function read_by(options, order)
+  options.by = order
+  if not slow.ORDERS[order] then return "--by is '" .. order .. "', not total, mean or calls" end
 end
 
 --- The options, or nil and what is wrong.
-local function read(arguments)
+local function read(arguments, name)
   local options, i = {}, 1
   while i <= #arguments do
-    local word = arguments[i]
-    local seconds = word:match "^%-%-watch=(.*)$"
-    if word == "--json" then
+    local option = arguments[i]:match "^%-%-(%l+)"
+    local value, why
+    if arguments[i] == "--json" then
       options.json = true
-    elseif word == "--watch" or seconds then
-      if not seconds and arguments[i + 1] and arguments[i + 1]:sub(1, 1) ~= "-" then
-        i = i + 1
-        seconds = arguments[i]
-      end
-      seconds = seconds or "2"
-      options.watch = seconds:find "^%d+%.?%d*$" and tonumber(seconds)
-      if not options.watch or options.watch < 0.1 or options.watch > 86400 then
-        return nil, "--watch is '" .. seconds .. "', not a number of seconds from 0.1 to 86400"
-      end
+    elseif option == "watch" then
+      value, i = value_of(arguments, i, option)
+      why = read_watch(options, value or "2")
+    elseif option == "by" and name == "slow" then
+      value, i = value_of(arguments, i, option)
+      why = read_by(options, value or "")
     else
-      return nil, "unknown argument '" .. word .. "'"
+      why = "unknown argument '" .. arguments[i] .. "'"
     end
+    if why then return nil, why end
     i = i + 1
   end
   return options
 end
 
 local function main(arguments, name)
-  local options, why = read(arguments)
+  local options, why = read(arguments, name)
   if not options then return nil, why end
   local s <close> = setmetatable({ session = session.connect() }, { __close = function(x) x.session:close() end })
   show(s.session, name, options)

@@ -9,7 +9,8 @@ local print = {}
 ---@field key string of the row
 ---@field title? string the key, unless said
 ---@field kind? "text"|"number"|"bytes"|"percent"|"seconds"|"ms" "text", unless said
----@field width? integer the most that is shown of a text
+---@field width? integer the most that is shown of a text; less on a narrow terminal
+---@field spare? boolean left out on a narrow terminal
 
 local UNITS <const> = { "B", "kB", "MB", "GB", "TB" }
 
@@ -41,11 +42,14 @@ local FORMATS <const> = {
   ms      = function(n) return ("%.2f"):format(n) end,
 }
 
---- One line of text: queries have newlines and tabs, and may be long.
-local function one_line(text, width)
-  text = json.text(text):gsub("[%s%c]+", " ")
+local function cut(text, width)
   if utf8.len(text) <= width then return text end
   return text:sub(1, utf8.offset(text, width) - 1) .. "…"
+end
+
+--- One line of text: queries have newlines and tabs, and may be long.
+local function one_line(text, width)
+  return cut(json.text(text):gsub("[%s%c]+", " "), width)
 end
 
 local function cell(row, column)
@@ -61,11 +65,8 @@ local function pad(text, width, right)
   return right and room .. text or text .. room
 end
 
---- Aligned; numbers to the right.
----@param columns omade.cli.column[]
----@param rows table[] of texts
----@return string
-function print.table(columns, rows)
+--- The cells as texts, the titles first, and how wide each column is.
+local function lay_out(columns, rows)
   local lines, widths = { {} }, {}
   for i, column in ipairs(columns) do lines[1][i] = column.title or column.key end
   for r, row in ipairs(rows) do
@@ -75,14 +76,59 @@ function print.table(columns, rows)
   for _, line in ipairs(lines) do
     for i, text in ipairs(line) do widths[i] = math.max(widths[i] or 0, utf8.len(text)) end
   end
-  local out = {}
+  return lines, widths
+end
+
+local LEAST <const> = 30        -- what is left of a long text on a narrow terminal
+
+local function least(column, width)
+  return column.width and math.min(width, LEAST) or width
+end
+
+--- The columns that fit: spare ones go, the last one first.
+local function fitting(columns, rows, room)
+  local _, widths = lay_out(columns, rows)
+  local kept, need = {}, -2
+  for i, column in ipairs(columns) do need = need + 2 + least(column, widths[i]) end
+  for i = #columns, 1, -1 do
+    if need > room and columns[i].spare then
+      need = need - 2 - least(columns[i], widths[i])
+    else
+      table.insert(kept, 1, columns[i])
+    end
+  end
+  return kept
+end
+
+--- Takes from the columns of long texts, the last one first, what is too much.
+local function narrow(columns, widths, room)
+  local excess = 2 * (#widths - 1) - room
+  for _, width in ipairs(widths) do excess = excess + width end
+  for i = #columns, 1, -1 do
+    local less = math.max(0, math.min(excess, widths[i] - least(columns[i], widths[i])))
+    widths[i], excess = widths[i] - less, excess - less
+  end
+end
+
+--- Aligned; numbers to the right.  On a terminal nothing is longer than a line.
+---@param columns omade.cli.column[]
+---@param rows table[] of texts
+---@param room? integer columns of the terminal
+---@return string text, boolean whole whether nothing was left out or cut
+function print.table(columns, rows, room)
+  local kept = room and fitting(columns, rows, room) or columns
+  local lines, widths = lay_out(kept, rows)
+  local out, whole = {}, #kept == #columns
+  if room then narrow(kept, widths, room) end
   for l, line in ipairs(lines) do
     for i, text in ipairs(line) do
-      line[i] = pad(text, widths[i], FORMATS[columns[i].kind] ~= nil)
+      line[i] = pad(cut(text, widths[i]), widths[i], FORMATS[kept[i].kind] ~= nil)
     end
-    out[l] = table.concat(line, "  "):gsub("%s+$", "") .. "\n"
+    local text = table.concat(line, "  "):gsub("%s+$", "")
+    out[l] = room and cut(text, room) or text
+    whole = whole and out[l] == text
   end
-  return table.concat(out)
+  return table.concat(out, "\n") .. "\n", whole
 end
 
 --- The same as members, numbers as numbers.

@@ -103,6 +103,8 @@ function settings.fragment(memory, cores, rotates)
   return table.concat(lines, "\n") .. "\n"
 end
 
+local NEEDS <const> = { ["--memory"] = "megabytes, 256 or more", ["--disk"] = "ssd or hdd" }
+
 --- omade db conf [--memory MB] [--disk ssd|hdd]
 ---@param arguments string[]
 ---@return integer? code, string? wrong
@@ -115,8 +117,7 @@ function settings.main(arguments)
     elseif option == "--disk" and (value == "ssd" or value == "hdd") then
       rotates = value == "hdd"
     else
-      return nil, option:find "^%-%-" and option .. " needs a value: MB from 256, or ssd or hdd"
-        or "unexpected argument '" .. option .. "'"
+      return nil, NEEDS[option] and option .. " needs " .. NEEDS[option] or "unexpected argument '" .. option .. "'"
     end
   end
   if rotates == nil then
