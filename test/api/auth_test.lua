@@ -398,6 +398,7 @@ return {
     check.status(post("/me/email", { email = other.email, password = GOOD }, own.access_token), 409, "EMAIL_TAKEN")
     check.status(post("/forgot-password", { email = own.email }), 200)
     local reset = mailed(own.user.id, "user.password_reset").token
+    check.status(client.post("/api/v1/newsletter/subscribe", { body = { email = own.email } }), 201)
     check.status(post("/me/email", { email = new, password = GOOD }, own.access_token), 200)
     local mail = mailed(own.user.id, "user.email_change")
     check.same({ mail.email, mail.purpose }, { new, "change_email" })
@@ -410,6 +411,9 @@ return {
     check.status(post("/me/email/confirm", { token = mail.token }, own.access_token), 400, "INVALID_TOKEN")
     check.status(login(own.email), 401)
     sign_in(new)
+    local data = client.get(AUTH .. "/me/export", { token = own.access_token }).json().data
+    check.equal(#data.newsletter, 1, "the newsletter has moved, too")
+    check.equal(client.sql("SELECT count(*) FROM newsletter_subscribers WHERE email = '" .. own.email .. "'"), "0")
     everywhere(second.access_token, 200)
     check.status(post("/reset-password", { token = reset, password = OTHER }), 400, "INVALID_TOKEN")
   end },

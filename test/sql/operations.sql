@@ -49,6 +49,12 @@ SELECT t.same(already, false, 'subscribed anew'), t.same(token, :'first_token', 
 SELECT t.ok(length(:'first_token') >= 32, 'a token cannot be guessed');
 SELECT t.app('customer', t.usr(1)::text);
 SELECT t.same(string_agg(email, ' '), 'john@example.com', 'one sees one''s own subscription') FROM newsletter_subscribers;
+UPDATE users SET email = 'john@elsewhere.example' WHERE id = t.usr(1);
+SELECT t.same(string_agg(email, ' '), 'john@elsewhere.example', 'which follows its reader') FROM newsletter_subscribers;
+UPDATE users SET email = 'new@example.com' WHERE id = t.usr(1);
+SELECT t.same(string_agg(token, ' '), :'first_token', 'to an address with a subscription of its own, that one stays') FROM newsletter_subscribers;
+SELECT t.app('admin', t.usr(3)::text);
+SELECT t.same(count(*), 0::bigint, 'and the old address has none') FROM newsletter_subscribers WHERE email LIKE 'john@%';
 
 -- ---- uploads ------------------------------------------------------------------------
 

@@ -161,7 +161,7 @@ SELECT t.same(string_agg(proname, ' ' ORDER BY proname),
     'count_booked count_promo_use count_reviews count_sold_lines count_sold_order create_loyalty_points '
     'create_product_ratings create_user_order_figures fail_delivery find_promo find_sign_in find_tracked_order forget_audit_log forget_uploads free_rider_slots '
     'kept_idempotency_answer lock_points '
-    'lock_products lock_promo lock_slot move_stock order_has_token recount_promo_uses search_customers search_orders '
+    'lock_products lock_promo lock_slot move_stock move_subscription order_has_token recount_promo_uses search_customers search_orders '
     'slot_contacts subscribe_newsletter sum_loyalty_points unsubscribe_newsletter upload_exists',
     'and these are all of them')
   FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef;
