@@ -153,9 +153,9 @@ local function takes_json(shape)
   return true
 end
 
---- None of a GET, which browsers send without one: what old clients send there is not told.
+--- As a request body of OpenAPI; nil without one.
 local function body_of(route)
-  local body = route.method ~= "GET" and (route.shapes.body or route.shapes.reads)
+  local body = route.shapes.body or route.shapes.reads
   if type(body) == "string" then
     return { required = true, content = { ["application/octet-stream"] = { schema = {} } } }
   end
@@ -205,7 +205,9 @@ local function envelope(data)
            properties = { success = { const = true }, data = data, message = { type = "string" } } }
 end
 
---- Schemas are of JSON; of other media types nothing more is told.
+--- What has a schema; of other media types nothing more is told.
+local DESCRIBED <const> = { ["application/json"] = true, ["text/event-stream"] = true }
+
 local function success_of(declared, status)
   if status == 204 then return { description = "Success, and nothing to tell" } end
   if status == 304 then return { description = "It is what you have" } end
@@ -213,7 +215,7 @@ local function success_of(declared, status)
   local content = {}
   for _, type in ipairs(words(declared.type or "application/json")) do
     local schema = json.object {}
-    if type == "application/json" then schema = declared.bare and answer or envelope(answer) end
+    if DESCRIBED[type] then schema = declared.bare and answer or envelope(answer) end
     content[type] = { schema = schema }
   end
   return { description = "Success", content = content }
@@ -283,10 +285,12 @@ local function operation_of(route, method)
   local segments = {}
   for segment in route.path:gmatch "[^/]+" do segments[#segments + 1] = segment end
   local tag = segments[1] == "api" and segments[2] == "v1" and segments[3] or "service"
+  -- Browsers send none with a GET, and the page to try it would: there it is only told.
+  local body_name = method == "GET" and "x-body" or "requestBody"
   return {
     operationId = id_of(method, route.path), summary = route.summary,
     description = route.shapes.description, tags = json.array { tag },
-    parameters = parameters_of(route), requestBody = body_of(route),
+    parameters = parameters_of(route), [body_name] = body_of(route),
     responses = responses_of(route), security = security_of(route.who),
     ["x-roles"] = roles_of(route.who), ["x-rate-limit"] = limit_of(route),
   }

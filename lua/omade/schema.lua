@@ -62,6 +62,21 @@ function schema.object(fields)
   return { type = "object", properties = properties, required = #required > 0 and json.array(required) or nil }
 end
 
+--- The events of a route whose type is "text/event-stream", as a list: names, and what JSON
+-- their data is.
+---@param kinds table<string, table>
+---@return table
+function schema.events(kinds)
+  local names, list = {}, {}
+  for name in pairs(kinds) do names[#names + 1] = name end
+  table.sort(names)
+  for i, name in ipairs(names) do
+    local data = { type = "string", contentMediaType = "application/json", contentSchema = kinds[name] }
+    list[i] = schema.object { id = schema.text, event = { const = name }, data = data }
+  end
+  return schema.list(schema.either(table.unpack(list)))
+end
+
 --- The fields of one with those of another.
 ---@param one table of schema.object
 ---@param fields table<string, table>

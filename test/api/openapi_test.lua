@@ -115,6 +115,18 @@ return {
     each(function(method, path, op)
       check.truthy(method ~= "get" or not op.requestBody, path .. " has a body")
     end)
+    check.truthy(operation("get", "/api/v1/promo/validate")["x-body"], "what old clients send with a GET")
+  end },
+
+  { "the events of a stream are told, with their data", function()
+    local stream = operation("get", "/api/v1/orders/{id}/events").responses["200"].content["text/event-stream"].schema
+    local events = document.components.schemas[stream["$ref"]:match "[^/]+$"].items.anyOf
+    check.equal(#events, 2)
+    for i, name in ipairs { "payment", "status" } do
+      check.same(events[i].required, { "data", "event", "id" })
+      check.equal(events[i].properties.event.const, name)
+      check.equal(events[i].properties.data.contentSchema.properties.at.format, "date-time")
+    end
   end },
 
   { "the examples of bodies are accepted", function()

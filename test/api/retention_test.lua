@@ -9,7 +9,7 @@ local client = require "client"
 
 local JOHN <const>, STAFF <const> = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000004"
 
-local function forget() check.status(client.post("/test/forget", { undescribed = true }), 200) end
+local function forget() check.status(client.post "/test/forget", 200) end
 
 local function picture(name, days)
   client.sql(("INSERT INTO uploads (name, content_type, size, created_at) VALUES ('%s', 'image/png', 1, now() - interval '%d days')")

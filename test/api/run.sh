@@ -96,7 +96,8 @@ redis_number=$((1 + $$ % 900))
 # ---- the server ------------------------------------------------------------------------------
 mapfile -t options < <(sed -n 's/^-- serve: //p' "$file" | tr ' ' '\n')
 export UPLOAD_DIR=$work/uploads RATE_LIMITS=${RATE_LIMITS:-off} OUTBOX_DRIVER=${OUTBOX_DRIVER:-off}
-export TEST_WORK=$work
+export TEST_WORK=$work CURL_TRACES=$work/traces PATH=$home/test/curl:$PATH   # curl's answers are checked, too
+mkdir "$CURL_TRACES"
 free_port() { lua5.4 -e 'print((select(2, require("socket").bind("127.0.0.1", 0):getsockname())))'; }
 while IFS= read -r port_name; do
   export "${port_name?}=$(free_port)"

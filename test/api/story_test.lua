@@ -3,6 +3,7 @@
 
 local check  = require "check"
 local client = require "client"
+local traces = require "traces"
 
 local home, work = os.getenv "OMADE_HOME", os.getenv "TEST_WORK"
 
@@ -21,6 +22,7 @@ return {
     file:close()
     local out = client.shell("bash -u " .. work .. "/story.sh")
     check.truthy(not out:find('"success":false', 1, true), "no step fails; all of it: " .. out)
+    check.truthy(traces.judge(os.getenv "CURL_TRACES") > 15, "curl's answers are checked")
 
     local order = out:match "(%x+%-%x+%-%x+%-%x+%-%x+)%s*$"
     local function column(name) return client.sql(("SELECT %s FROM orders WHERE id = '%s'"):format(name, order)) end

@@ -5,6 +5,8 @@
 
 local client = require "client"
 
+require("contract").document = nil      -- the clients have no time to check answers
+
 local count, seconds, kind = tonumber(arg[1]), tonumber(arg[2]), arg[3]
 local tokens = table.move(arg, 4, #arg, 1, {})
 local products = {}

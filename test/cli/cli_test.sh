@@ -51,6 +51,8 @@ export OMADE_HOME=$work/home LOG_LEVEL=info
 DATABASE_URL=$(with_database "$TEST_DATABASE_URL" "$database")
 APP_DATABASE_URL=$(with_database "$TEST_APP_DATABASE_URL" "$database")
 export DATABASE_URL APP_DATABASE_URL REDIS_URL=$TEST_REDIS_URL
+export CURL_TRACES=$work/traces PATH=$home/test/curl:$PATH      # what curl is answered is checked
+mkdir "$CURL_TRACES"
 if [[ $DATABASE_URL =~ ://[^:/@]*:([^@/]*)@ ]]; then secret=${BASH_REMATCH[1]}; else secret=''; fi
 
 # ---- asserts ---------------------------------------------------------------------------
@@ -120,6 +122,11 @@ stop() {
 
 answers() { # PATH: a 200
   [[ $(curl -s -o /dev/null -w '%{http_code}' "http://127.0.0.1:$port$1") == 200 ]]
+}
+
+conforms() { # what curl was answered is as openapi.json says
+  curl -s -o "$work/openapi.json" "http://127.0.0.1:$port/api/openapi.json"
+  lua5.4 "$home/test/api/lib/conforms.lua" "$work/openapi.json"
 }
 
 # ---- help ------------------------------------------------------------------------------
@@ -341,6 +348,7 @@ check 'serve for them' start users serve --host 127.0.0.1 --port 0 --workers 1
 check 'the printed password signs in' signs_in boss@cli.example "$first_password"
 check 'the piped one, too' signs_in piped@cli.example 'Crumb-les!42'
 check 'another does not' not signs_in boss@cli.example 'Crumb-les!42'
+check 'signing in: as openapi.json says' conforms
 check 'the server for them ends' stop
 
 echo '-- a change' >>"$work/home/migrations/$newest.sql"
@@ -403,6 +411,7 @@ check 'serve: an error while it loads has its place' err_has 'app\.lua:3: no luc
 check 'serve with ALLOW_OWNER=1' start owner "APP_DATABASE_URL=$DATABASE_URL" ALLOW_OWNER=1 \
   serve --host 127.0.0.1 --port 0 --workers 1
 check 'it answers' answers /api/v1/products
+check 'it answers as openapi.json says' conforms
 check 'it ends' stop
 
 check 'serve' start serve serve --host 127.0.0.1 --port 0 --workers 2
@@ -412,6 +421,7 @@ check 'a port that is taken' complains 1 "port $port .*taken"
 omade dev "$home/examples/hello" --port "$port"
 check 'dev: a port that is taken' complains 1 "port $port .*taken"
 check 'the first one still answers' answers /api/v1/products
+check 'serve: it answers as openapi.json says' conforms
 check 'serve: it ends' stop
 check 'serve: exit 0' ended 0
 check 'no secret in the log' not grep -qF "${secret:-no secret}" "$work/serve.log"

@@ -42,6 +42,8 @@ unset LOG_LEVEL LOG_FORMAT SHOP_TIMEZONE
 export OMADE_HOME=$home UPLOAD_DIR=$work/uploads
 export DATABASE_URL=${TEST_DATABASE_URL%/*}/$database APP_DATABASE_URL=${TEST_APP_DATABASE_URL%/*}/$database
 export REDIS_URL=${TEST_REDIS_URL%/*}/$((902 + $$ % 100))
+export CURL_TRACES=$work/traces PATH=$home/test/curl:$PATH      # what curl is answered is checked
+mkdir "$CURL_TRACES"
 trap clean_up EXIT
 sql "${TEST_DATABASE_URL%/*}/postgres" "CREATE DATABASE $database"
 "$binary" migrate >/dev/null
@@ -589,6 +591,8 @@ id=$(owner 'SELECT id FROM products WHERE archived_at IS NULL ORDER BY name LIMI
 count=$(owner 'SELECT count(*) FROM products WHERE archived_at IS NULL')
 check 'a product' test "$(curl -s -o /dev/null -w '%{http_code}' "$products/$id")" == 200
 redis get "product:$id" >"$work/by_route"
+curl -s -o "$work/openapi.json" "${products%/v1/products}/openapi.json"
+check 'answers are as openapi.json says' lua5.4 "$home/test/api/lib/conforms.lua" "$work/openapi.json"
 check 'the route keeps it' test "$(wc -c <"$work/by_route")" -gt 100
 redis set session:abc '{}' >/dev/null
 redis set cart:abc '{}' >/dev/null

@@ -48,6 +48,8 @@ DATABASE_URL=$(with_database "$TEST_DATABASE_URL" "$database")
 APP_DATABASE_URL=$(with_database "$TEST_APP_DATABASE_URL" "$database")
 export OMADE_HOME=$home DATABASE_URL APP_DATABASE_URL REDIS_URL=$TEST_REDIS_URL LOG_LEVEL=info
 unset WORKERS PORT HOST LOG_FORMAT WATCH
+export CURL_TRACES=$work/traces PATH=$home/test/curl:$PATH      # what curl is answered is checked
+mkdir "$CURL_TRACES"
 "$binary" migrate up >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 
 complain() { # AFTER WHAT
@@ -72,6 +74,7 @@ start_once() { # AFTER: sets failed
   else
     code=$(curl -s -m 60 -o /dev/null -w '%{http_code}' "http://127.0.0.1:$port/api/v1/products" || true)
     [[ $code == 200 ]] || complain "$1" "the answer is $code"
+    curl -s -m 60 -o "$work/openapi.json" "http://127.0.0.1:$port/api/openapi.json" || true
   fi
   kill -TERM "$server" 2>/dev/null || true
   code=0
@@ -91,6 +94,7 @@ while [[ $failed == 1 && $status == 0 ]]; do
   after=$((after + (after < 30 ? 1 : 1 + after / 8)))
 done
 echo "# start-up: $tried tries, $refused workers refused to start"
+lua5.4 "$home/test/api/lib/conforms.lua" "$work/openapi.json" || status=1      # of the last, where nothing failed
 if ((status == 0 && refused == 0)); then
   echo 'not ok: no failure was ever seen'
   status=1

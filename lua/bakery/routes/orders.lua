@@ -361,7 +361,7 @@ return web.routes("/api/v1/orders", {
   { "GET",   "/:id",          show,        who = "optional", guest_sends = "X-Tracking-Token", params = Id,
     answer = answers.Order, summary = "One order", sends = TOKEN },
   { "GET",   "/:id/events",   stream,      who = "optional", guest_sends = "X-Tracking-Token", params = Id,
-    type = "text/event-stream", bare = true, summary = "Changes as they happen",
+    type = "text/event-stream", bare = true, answer = answers.OrderEvents, summary = "Changes as they happen",
     description = "Server-Sent Events",
     sends = { ["Last-Event-ID"] = "resumes behind it", ["X-Tracking-Token"] = TOKEN["X-Tracking-Token"] } },
   { "PATCH", "/:id/status",   set_status,  who = "staff", params = Id, body = Status,

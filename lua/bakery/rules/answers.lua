@@ -74,6 +74,12 @@ schemas.TrackedOrder = object {
   history = list(History), created_at = s.time,
 }
 
+schemas.OrderEvents = s.events {
+  status  = object { status = s.one_of(order_rules.STATUSES), at = s.time, by_role = s.text },
+  payment = object { status = s.one_of(order_rules.STATUSES), payment_status = s.one_of(order_rules.PAYMENT_STATUSES),
+                     at = s.time, by_role = s.text },
+}
+
 ---- Carts -------------------------------------------------------------------------------------
 
 schemas.Cart = object {

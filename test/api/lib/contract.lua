@@ -1,11 +1,15 @@
---- The contract: what the bakery answers is what its openapi.json says.
+--- The contract: what the bakery answers is what its openapi.json says.  client.lua and
+-- curl (traces.lua) show all that was received to contract.judge, by way of a wire.
 
+local cjson  = require "cjson"
 local schema = require "schema"
 
 local contract = {}
 
----@type table? openapi.json; nil when another app is served
+---@type table? openapi.json; nil when the bakery is not served
 contract.document = nil
+
+local faults = {}      -- found since contract.take
 
 --- Answers of the server itself, before or instead of a route's: described by `default`.
 local ENGINE <const> = { [400] = true, [405] = true, [408] = true, [413] = true, [414] = true, [415] = true,
@@ -51,60 +55,125 @@ function contract.find(method, path)
   end
 end
 
----- Checking an answer ------------------------------------------------------------------------
+---- Judging -----------------------------------------------------------------------------------
 
-local function check_body(response, answer)
+--- The body as it was before it was packed.
+local function unpacked(answer)
+  if answer.headers["content-encoding"] ~= "gzip" then return answer.body end
+  local name = os.tmpname()
+  local file = assert(io.open(name, "wb"))
+  file:write(answer.body)
+  file:close()
+  local pipe = assert(io.popen("gzip -dc < " .. name))
+  local text = pipe:read "a"
+  pipe:close()
+  os.remove(name)
+  return text
+end
+
+local function json_fault(one, text)
+  local ok, body = pcall(schema.decode, text)
+  if not ok then return "it is no JSON" end
+  local is_object = type(body) == "table"
+  if is_object and body.code == "VALIDATION_ERROR" and not (body.errors and body.fields) then return "it names no faults" end
+  return schema.check(one, body, contract.document)
+end
+
+local function media_of(response, answer)
   local type = (answer.headers["content-type"] or ""):match "^[^;]+" or ""
   local content = response.content
-  if not content then return #answer.body > 0 and "it has a body" or nil end
-  local media = content[type] or content[type:gsub("/.*", "/*")]
+  return content and (content[type] or content[type:gsub("/.*", "/*")]), type
+end
+
+local function body_fault(response, answer)
+  if not response.content then return answer.body ~= "" and "it has a body" or nil end
+  local media, type = media_of(response, answer)
   if not media then return "its type is " .. type end
-  if type ~= "application/json" or answer.headers["content-encoding"] then return nil end
-  local body = schema.decode(answer.body)
-  if body.code == "VALIDATION_ERROR" and not (body.errors and body.fields) then return "it names no faults" end
-  return schema.check(media.schema, body, contract.document)
+  if type == "application/json" then return json_fault(media.schema, unpacked(answer)) end
 end
 
-local function check_known(route, method, answer)
+local function event_fault(response, answer, event)
+  local media = media_of(response, answer)
+  local list = media and media.schema and schema.follow(media.schema, contract.document)
+  if not list or not list.items then return "its events are not described" end
+  return schema.check(list.items, event, contract.document)
+end
+
+--- Of a route that the document has.
+local function response_to(route, status)
   local responses = route.operation.responses
-  local response = responses[tostring(answer.status)] or answer.status < 300 and responses["2XX"]
-  if not response and (ENGINE[answer.status] or responses["2XX"]) then response = responses.default end
+  local response = responses[tostring(status)] or status < 300 and responses["2XX"]
+  if not response and (ENGINE[status] or responses["2XX"]) then response = responses.default end
+  return response and schema.follow(response, contract.document)
+end
+
+--- Of what is no request, or asks for what the document has not: a failure like any.
+local function response_to_unknown(request, status)
+  local may_be = ENGINE[status] or request and status == 404
+  return may_be and contract.document.components.responses.default
+end
+
+local function fault_of(request, answer, event)
+  local route = request and contract.find(request.method, request.path)
+  if not route and request and request.method == "OPTIONS" and answer.status == 204 then return nil end
+  local response
+  if route then response = response_to(route, answer.status)
+  else response = response_to_unknown(request, answer.status) end
   if not response then return "this status is not described" end
-  if method == "HEAD" then return nil end
-  return check_body(schema.follow(response, contract.document), answer)
+  if event then return event_fault(response, answer, event) end
+  if request and request.method == "HEAD" then return nil end
+  return body_fault(response, answer)
 end
 
-local function check_unknown(method, answer)
-  if answer.status < 400 then
-    if method == "OPTIONS" then return nil end
-    return "this path is not described"
-  end
-  if method == "HEAD" then return nil end
-  return check_body(contract.document.components.responses.default, answer)
+--- What is wrong with an answer, or an event of a stream, by the document; nil for nothing.
+-- Without a request it answers something that is none.
+---@param request {method: string, path: string, undescribed: boolean?}?
+---@param answer table without a body it is a stream's
+---@param event table?
+---@return string?
+function contract.judge(request, answer, event)
+  if request and request.undescribed then return nil end
+  local fault = fault_of(request, answer, event)
+  if not fault then return nil end
+  local asked = request and request.method .. " " .. request.path or "what is no request"
+  local said = event and ("%s: %s"):format(event.event, event.data) or answer.body or answer.head
+  fault = ("%s: %d: not as openapi.json says: %s\n%s"):format(asked, answer.status, fault, said:sub(1, 2000))
+  faults[#faults + 1] = fault
+  return fault
 end
 
---- Raises when an answer is not what the document says.
----@param method string
----@param path string
----@param answer table
-function contract.check(method, path, answer)
-  if not contract.document then return end
-  local route = contract.find(method, path)
-  local fault
-  if route then fault = check_known(route, method, answer)
-  else fault = check_unknown(method, answer) end
-  if fault then
-    error(("%s %s: %d: not as openapi.json says: %s\n%s"):format(method, path, answer.status, fault,
-                                                                  answer.body:sub(1, 2000)), 0)
-  end
+--- The faults found since this was called last: also those that a test has overlooked.
+---@return string[]
+function contract.take()
+  local list = faults
+  faults = {}
+  return list
 end
 
---- Begins to check, when the bakery is served.
+---- Beginning ---------------------------------------------------------------------------------
+
+---@param text string openapi.json
+function contract.load(text)
+  contract.document = cjson.decode(text)
+  list_routes()
+end
+
+--- Whether the bakery is served, or an app made of it.
+local function is_bakery()
+  local file = io.open((os.getenv "TEST_APP" or "") .. "/app.lua")
+  local text = file and file:read "a" or ""
+  if file then file:close() end
+  return text:find "openapi%s*=" or text:find 'require "bakery.app"'
+end
+
+--- Begins to judge, when the bakery is served.
 ---@param fetch fun(): table the answer to GET /api/openapi.json
 function contract.begin(fetch)
-  if not (os.getenv "TEST_APP" or ""):find "/lua/bakery$" then return end
-  contract.document = fetch().json()
-  list_routes()
+  if not is_bakery() then return end
+  local answer = fetch()
+  contract.load(answer.body)
+  local fault = contract.judge({ method = "GET", path = "/api/openapi.json" }, answer)
+  if fault then error(fault, 0) end
 end
 
 return contract

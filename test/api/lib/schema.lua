@@ -53,7 +53,14 @@ local function check_type(one, value, where)
   return where .. ": " .. kind_of(value) .. " instead of " .. cjson.encode(one.type)
 end
 
-local function check_text(one, value, where)
+--- A text that holds JSON.
+local function check_content(one, value, where, document)
+  local ok, content = pcall(schema.decode, value)
+  if not ok then return where .. ": no JSON" end
+  return check(one, content, where, document)
+end
+
+local function check_text(one, value, where, document)
   local length = utf8.len(value)
   if not length then return where .. ": no UTF-8" end
   if one.minLength and length < one.minLength or one.maxLength and length > one.maxLength then
@@ -61,6 +68,7 @@ local function check_text(one, value, where)
   end
   local form = FORMATS[one.format]
   if form and not value:find(form) then return where .. ": no " .. one.format .. ": " .. value end
+  if one.contentSchema then return check_content(one.contentSchema, value, where, document) end
 end
 
 local function check_number(one, value, where)
