@@ -11,8 +11,8 @@
 #include "base/image.h"
 #include "base/keep.h"
 #include "base/mem.h"
-#include "base/utf8.h"
 #include "script/fail.h"
+#include "script/form_fields.h"
 #include "script/task.h"
 #include "script/vm.h"
 #include "script/web.h"
@@ -152,9 +152,6 @@ static void push_part(lua_State *L, struct form *form, int i)
     lua_createtable(L, 0, 7);
     set_text(L, "name", part->name);
     if (part->filename.p == NULL) {
-        if (!utf8_valid(part->body.p, part->body.n) ||
-            memchr(part->body.p, 0, part->body.n) != NULL)
-            refuse(L, 400, "A form field is not UTF-8 text");
         set_text(L, "text", part->body);
         return;
     }
@@ -180,6 +177,7 @@ static int parts_finish(lua_State *L, int status, lua_KContext ctx)
     for (int i = 0; i < form->count; i++)
         if (form->parts[i].filename.p == NULL) text += form->parts[i].body.n;
     if (text > TEXT_MAX) return refuse(L, 413, "The form's fields are too large");
+    form_fields_check(L, form->parts, form->count);
     lua_settop(L, 2);
     lua_createtable(L, form->count + 1, 0);
     lua_insert(L, 2);

@@ -3,6 +3,7 @@
 #include <lauxlib.h>
 
 #include "base/check.h"
+#include "script/bind_json.h"
 
 const char *fail_code(int status)
 {
@@ -75,6 +76,50 @@ void fail_push(lua_State *L, int status, const char *code, const char *message,
         lua_setfield(L, -2, "detail");
     }
     luaL_setmetatable(L, FAIL_TYPE);
+}
+
+void fail_push_fields(lua_State *L)
+{
+    fail_push(L, 400, "VALIDATION_ERROR", "", NULL);
+    lua_newtable(L);
+    json_push_array_mark(L);
+    lua_setmetatable(L, -2);
+    lua_setfield(L, -2, "errors");
+    lua_newtable(L);
+    lua_setfield(L, -2, "fields");
+}
+
+/* "unit_price" as people write it. */
+static void push_label(lua_State *L, struct slice name)
+{
+    luaL_Buffer b;
+    char *label = luaL_buffinitsize(L, &b, name.n);
+
+    for (size_t i = 0; i < name.n; i++) label[i] = name.p[i] == '_' ? ' ' : name.p[i];
+    if (name.n > 0 && label[0] >= 'a' && label[0] <= 'z')
+        label[0] = (char)(label[0] & ~0x20);
+    luaL_pushresultsize(&b, name.n);
+}
+
+void fail_add_field(lua_State *L, struct slice name, const char *fault)
+{
+    int fail = lua_gettop(L), message = fail + 1;
+    lua_Integer count;
+
+    push_label(L, name);
+    lua_pushfstring(L, "%s %s", lua_tostring(L, message), fault);
+    lua_replace(L, message);
+    lua_getfield(L, fail, "errors");
+    count = (lua_Integer)lua_rawlen(L, -1) + 1;
+    lua_pushvalue(L, message);
+    lua_rawseti(L, -2, count);
+    lua_getfield(L, fail, "fields");
+    lua_pushlstring(L, name.p, name.n);
+    lua_pushvalue(L, message);
+    lua_rawset(L, -3);
+    lua_settop(L, message);
+    if (count > 1) lua_pop(L, 1);
+    else lua_setfield(L, fail, "message");
 }
 
 bool fail_test(lua_State *L, int at)

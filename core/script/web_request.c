@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/utf8.h"
 #include "script/fail.h"
+#include "script/form_fields.h"
 #include "script/json_read.h"
 #include "script/task.h"
 
@@ -79,14 +79,27 @@ static void make_params(lua_State *L, struct exchange *x)
     }
 }
 
+/* Whether the table on top has it. */
+static bool has_key(lua_State *L, struct slice key)
+{
+    bool has;
+
+    push_slice(L, key);
+    has = lua_rawget(L, -2) != LUA_TNIL;
+    lua_pop(L, 1);
+    return has;
+}
+
+/* A key may come again, and then counts, unless 'once'. */
 static void make_pairs(lua_State *L, struct exchange *x, struct slice rest,
-                       const char *what)
+                       const char *what, bool once)
 {
     struct slice key, value;
     int got;
 
     lua_newtable(L);
     while ((got = form_next(&x->request->arena, &rest, &key, &value)) == 1) {
+        if (once && has_key(L, key)) form_field_twice(L, key);
         push_slice(L, key);
         push_slice(L, value);
         lua_rawset(L, -3);
@@ -99,7 +112,7 @@ static void make_pairs(lua_State *L, struct exchange *x, struct slice rest,
 
 static void make_query(lua_State *L, struct exchange *x)
 {
-    make_pairs(L, x, x->request->query, "query");
+    make_pairs(L, x, x->request->query, "query", false);
 }
 
 static void push_lower(lua_State *L, struct slice name)
@@ -221,9 +234,6 @@ static void make_json(lua_State *L, struct exchange *x)
 static void push_part(lua_State *L, const struct form_part *part)
 {
     if (part->filename.p == NULL) {
-        if (!utf8_valid(part->body.p, part->body.n) ||
-            memchr(part->body.p, 0, part->body.n))
-            refuse(L, 400, "BAD_REQUEST", "A form field is not UTF-8 text");
         push_slice(L, part->body);
         return;
     }
@@ -248,6 +258,7 @@ static void make_multipart(lua_State *L, struct exchange *x, struct slice type)
     if (parts == NULL) luaL_error(L, "not enough memory");
     count = multipart_split(type, x->request->body, parts, PARTS_MAX);
     if (count < 0) refuse(L, 400, "BAD_REQUEST", "The multipart body is malformed");
+    form_fields_check(L, parts, count);
     lua_newtable(L);
     for (int i = 0; i < count; i++) {
         push_slice(L, parts[i].name);
@@ -273,7 +284,7 @@ static void make_body(lua_State *L, struct exchange *x)
     } else if (is_json(media) && !has_other_charset(type)) {
         make_json(L, x);
     } else if (is_form(x, media, "application/x-www-form-urlencoded")) {
-        make_pairs(L, x, x->request->body, "form");
+        make_pairs(L, x, x->request->body, "form", true);
     } else if (is_form(x, media, "multipart/form-data")) {
         make_multipart(L, x, type);
     } else {

@@ -75,10 +75,11 @@ function uploads.receive(req, names)
     if part.text then
       body[part.name] = part.text
     elseif known[part.name] and is_chosen(part) then
-      if files[part.name] then refuse(400, part.name, "must be one file") end
       local status, message = fault_of(part)
       if status then refuse(status, part.name, message) end
       files[part.name], body[part.name] = part, part
+    elseif is_chosen(part) then
+      body[part.name] = false      -- a file where the route takes none: no rule accepts it
     end
   end
   req.form, req.body, req.files = parts[1], body, files

@@ -8,6 +8,8 @@ local PATTERN <const> = "^%+?[1-9]" .. ("%d"):rep(9) .. ("%d?"):rep(5) .. "$"
 ---@param options? {optional?: boolean, nullable?: boolean}
 return function(options)
   options = options or {}
-  return v.text { pattern = PATTERN, message = "must be a phone number of 10 to 15 digits",
-                  optional = options.optional, nullable = options.nullable }
+  local rule = v.text { pattern = PATTERN, message = "must be a phone number of 10 to 15 digits",
+                        optional = options.optional, nullable = options.nullable }
+  rule.schema.pattern = [[^\+?[1-9]\d{9,14}$]]
+  return rule
 end
