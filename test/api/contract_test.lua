@@ -1,7 +1,7 @@
 -- The check against openapi.json can fail: answers that deviate are found by whatever way
 -- they are read.  Here it is the document that is changed, which comes to the same.
 -- serve: --workers 1
--- env: HTTP_IDLE_TIMEOUT=500
+-- env: HTTP_IDLE_TIMEOUT=2000
 
 local check    = require "check"
 local client   = require "client"
