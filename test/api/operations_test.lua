@@ -1,5 +1,6 @@
 -- docs/operations.md and docs/privacy.md: what is marked to be run is run as it is printed, but
--- for ports and for systemd, which a few lines stand in for.
+-- for ports, for folders of the machine and for systemd, which a few lines stand in for: who
+-- enables a timer runs what its service would.
 -- env: METRICS_TOKEN=operations-test-token
 -- env: WORKERS=1
 
@@ -9,9 +10,9 @@ local socket = require "socket"
 
 local home, work = os.getenv "OMADE_HOME", os.getenv "TEST_WORK"
 
---- Chapters whose commands have tests of their own: test/cli/*_test.sh.
-local ELSEWHERE <const> = { Monitoring = "db_test.sh", Maintenance = "db_test.sh", Backup = "backup_test.sh",
-                            Doctor = "db_test.sh", Cache = "db_test.sh" }
+--- Programs of the machine and scripts: nothing of them differs under the sanitizers.
+local ONCE <const> = { Backup = true }
+local SANITIZED <const> = os.getenv "TEST_SANITIZED" == "ON"
 
 local function read(path)
   local file = assert(io.open(path))
@@ -27,38 +28,68 @@ local function free_port()
   return port
 end
 
---- The blocks that are marked, and those that nobody would run.
+--- The blocks that are to be run here, and those that nobody would run.
 local function blocks(name)
-  local run, forgotten, chapter, marked, block = {}, {}, "", false, nil
+  local run, forgotten, chapter, mark, block = {}, {}, "", nil, nil
   for line in (read(home .. "/docs/" .. name) .. "\n"):gmatch "(.-)\n" do
     if block then
-      if line == "```" then
-        if marked then run[#run + 1] = table.concat(block, "\n")
-        elseif not ELSEWHERE[chapter] and not block.why then forgotten[#forgotten + 1] = block[1] end
-        block, marked = nil, false
-      else
+      if line ~= "```" then
         block[#block + 1] = line
+      else
+        local script = mark and mark:match "^run by (%S+)$"
+        if mark == "run" then
+          if not (SANITIZED and ONCE[chapter]) then run[#run + 1] = table.concat(block, "\n") end
+        elseif script and not read(home .. "/" .. script):find(name, 1, true)
+          or not script and not (mark and mark:find "^not run: .") then
+          forgotten[#forgotten + 1] = block[1]
+        end
+        block, mark = nil, nil
       end
-    elseif line == "```sh" then
-      block = { why = marked == "why" }
-      if marked == "why" then marked = false end
-    elseif line == "<!-- run -->" then marked = true
-    elseif line:find "^<!%-%- not run: .+ %-%->$" then marked = "why"
-    elseif line:find "^## " then chapter = line:sub(4) end
+    elseif line:find "^```sh" then block = {}
+    else
+      mark = line:match "^<!%-%- (.+) %-%->$"
+      chapter = line:match "^## (.+)" or chapter
+    end
   end
   return run, forgotten
 end
 
 local PORT <const> = free_port()
 
---- systemd, as far as the blocks ask for it.
+--- The machine, as far as the blocks ask for it.
 local STANDS_IN <const> = [==[
 set -euo pipefail
 cd "$OMADE_HOME"
 export BACKUP_DIR=$TEST_WORK/backups
 mkdir -p "$BACKUP_DIR"
 pid_file=$TEST_WORK/operations.pid
+units=$TEST_WORK/units
+mkdir -p "$units"
+install() { mkdir -p "${@: -1}"; }
+watched() { # what goes on until it is ended
+  local code=0
+  timeout 2 "$@" || code=$?
+  [[ $code == 124 ]]
+}
+unit() { # TIMER: what its service would run
+  local command
+  grep -q '^OnCalendar=' "$units/$1"
+  command=$(sed -n 's/^ExecStart=//p' "$units/${1%.timer}.service")
+  command=${command//\/opt\/omade\/build\/release\/omade/$OMADE_BINARY}
+  command=${command//\/opt\/omade/$OMADE_HOME}
+  command=${command//\/var\/backups\/omade/$BACKUP_DIR}
+  eval "${command//\$\$/\$}"
+}
 systemctl() {
+  case $1 in
+    daemon-reload) return 0 ;;
+    enable)
+      [[ $2 == --now ]]
+      for timer in "${@:3}"; do unit "$timer"; done
+      return
+      ;;
+  esac
+  [[ "$*" != 'restart postgresql' ]] || { grep -q '^shared_buffers = ' "$TEST_WORK/omade.conf"; return; }
   [[ $2 == omade ]] || { echo "systemctl $*: not known here" >&2; return 1; }
   case $1 in
     start)
@@ -71,7 +102,7 @@ systemctl() {
     *) return 1 ;;
   esac
 }
-journalctl() { case $1 in -u) tail -n "$4" "$TEST_WORK/operations.log" ;; --disk-usage) : ;; *) return 1 ;; esac; }
+journalctl() { case $1 in -u) [[ $2 != omade ]] || tail -n "$4" "$TEST_WORK/operations.log" ;; --disk-usage) : ;; *) return 1 ;; esac; }
 trap '[[ ! -e $pid_file ]] || systemctl stop omade' EXIT
 ]==]
 
@@ -83,12 +114,18 @@ local function run(name)
   file:write((STANDS_IN:gsub("PORT", PORT)))
   for i, block in ipairs(list) do
     file:write(("\necho '== block %d'\n%s\n"):format(i, (block:gsub("127%.0%.0%.1:3000", "127.0.0.1:" .. PORT)
-      :gsub("omade_look", "omade_look_" .. PORT))))
+      :gsub("omade_look", "omade_look_" .. PORT):gsub("omade_beside", "omade_beside_" .. PORT)
+      :gsub("/etc/systemd/system/", "$units"):gsub("/etc/postgresql/15/main/conf.d", "$TEST_WORK")
+      :gsub("/var/backups/omade", "$BACKUP_DIR"):gsub("%./omade [^\n]+ %-%-watch", "watched %0"))))
   end
   file:write "\necho '== all of it'\n"
   file:close()
   local out = client.shell(("OMADE_BINARY=$(readlink -f /proc/$TEST_SERVER_PID/exe) bash '%s'"):format(path))
-  client.shell(("psql -Xq \"${DATABASE_URL%%/*}/postgres\" -c 'DROP DATABASE IF EXISTS omade_look_%d WITH (FORCE)'"):format(PORT))
+  client.shell(([[psql -Xq "${DATABASE_URL%%/*}/postgres" <<SQL
+    SELECT format('DROP DATABASE %%I WITH (FORCE)', datname) FROM pg_database
+    WHERE datname IN ('omade_look_%d', 'omade_beside_%d') OR datname LIKE '${DATABASE_URL##*/}\_before\_%%' \gexec
+SQL
+]]):format(PORT, PORT))
   check.matches(out, "== all of it$", out)
   return out
 end
@@ -101,6 +138,26 @@ return {
     end
   end },
 
+  { "every ./omade that the pages mention is one", function()
+    local seen = {}
+    for _, path in ipairs { "README.md", "docs/configuration.md", "docs/data.md", "docs/decisions.md", "docs/lua.md",
+                            "docs/operations.md", "docs/privacy.md", "docs/rules.md" } do
+      for words in read(home .. "/" .. path):gmatch "%./omade ([a-z][a-z -]*)" do
+        local command, sub = words:match "^([a-z-]+) ?([a-z]*)"
+        seen[command == "db" and "db " .. sub or command == "cache" and "cache " .. sub or command] = path
+      end
+    end
+    local wrong = {}
+    for words, path in pairs(seen) do
+      local command, sub = words:match "^(%S+) ?(%S*)"
+      local usage = client.shell(("'%s/omade' %s --help 2>&1 || true"):format(home, command))
+      if not usage:find("usage: ./omade " .. command, 1, true) or not usage:find(sub, 1, true) then
+        wrong[#wrong + 1] = path .. ": ./omade " .. words
+      end
+    end
+    check.equal(table.concat(wrong, "\n"), "")
+  end },
+
   { "the night shift", function()
     -- Made from a template, the database has not the rights that migrations give on their own.
     client.sql [[DO $$ BEGIN EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
@@ -111,6 +168,7 @@ return {
     check.equal(client.sql "SELECT count(*) FROM outbox WHERE failed_at IS NOT NULL", "0")
     check.matches(out, "Execution Time")
     check.matches(out, "\n0 problems, ")
+    check.equal(client.redis("KEYS", "session*"), "")
   end },
 
   { "when somebody asks what is kept about him", function()
