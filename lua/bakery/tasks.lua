@@ -1,6 +1,7 @@
 --- What the bakery does by itself, once for all workers and machines.
 
 local auth        = require "omade.auth"
+local cache       = require "omade.cache"
 local changes     = require "bakery.services.order_changes"
 local config      = require "omade.config"
 local db          = require "omade.db"
@@ -56,6 +57,7 @@ local function compact()
 end
 
 every(30, "orders.unpaid", tasks.cancel_unpaid)
+every(2, "cache.reads", cache.tell_reads, { where = "worker" })
 every(3600, "cleaning", clean)
 every(3600, "figures", compact)
 every(3600, "forgetting", tasks.forget)

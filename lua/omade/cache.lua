@@ -23,6 +23,15 @@ return 1]]
 --- Keys that this worker loads just now: those who come meanwhile wait for it.
 local loading = {}
 
+--- Reads of this worker that cache.tell_reads has not told yet.
+local hits, misses = 0, 0
+
+-- KEYS: the sums of all workers.  ARGV: hits, misses.
+local TELL <const> = [[
+redis.call('HSETNX', KEYS[1], 'since', redis.call('TIME')[1])
+redis.call('HINCRBY', KEYS[1], 'hits', ARGV[1])
+redis.call('HINCRBY', KEYS[1], 'misses', ARGV[2])]]
+
 local function is_down(fault)
   return type(fault) == "table" and (fault.redis_down or fault.redis_error)
 end
@@ -86,12 +95,16 @@ function cache.fetch(key, seconds, load, kind)
     error("cache.fetch takes a key, whole seconds and a function that loads", 2)
   end
   local bytes, down = look(key, kind)
-  if bytes ~= nil then return bytes end
+  if bytes ~= nil then
+    hits = hits + 1
+    return bytes
+  end
   if down then
     bytes = load()
     return type(bytes) == "string" and engine.json(bytes) or bytes
   end
 
+  misses = misses + 1
   local tries = 0
   while loading[key] and tries < 50 do       -- one loader per key and worker
     tries = tries + 1
@@ -103,6 +116,18 @@ function cache.fetch(key, seconds, load, kind)
   local done <close> = setmetatable({}, { __close = function() loading[key] = nil end })
   loading[key] = done
   return load_and_fill(key, seconds, load)
+end
+
+--- Adds what cache.fetch found, and did not find, to the sums in Redis (`cache_reads`), for
+-- `omade cache stats`.  A job of each worker.
+function cache.tell_reads()
+  local found, not_found = hits, misses
+  if found + not_found == 0 then return end
+  hits, misses = 0, 0
+  local ok, fault = pcall(redis.eval, TELL, { "cache_reads" }, found, not_found)
+  if ok then return end
+  hits, misses = hits + found, misses + not_found
+  if not is_down(fault) then error(fault, 0) end
 end
 
 --- Forgets keys, after the commit that made them stale.

@@ -186,7 +186,7 @@ on_machine "$work/healthy" "$(disk 50)"
 
 omade OMADE_HOME="$work/healthy" db doctor
 check 'doctor: all is well' says 0 '^0 problems, 0 warnings, '
-for name in migrations versions extensions roles grants default\ grants functions row-level\ security views indexes sequences promo\ codes uploads clock; do
+for name in migrations schema versions extensions roles grants default\ grants functions row-level\ security views indexes sequences promo\ codes uploads clock; do
   check "doctor: $name" has "^ok +$name$"
 done
 omade db doctor
@@ -424,6 +424,8 @@ owner "CREATE SCHEMA made
   CREATE VIEW pg_replication_slots AS SELECT * FROM jsonb_populate_recordset(NULL::pg_catalog.pg_replication_slots,
     '[{\"slot_name\": \"forgotten\", \"active\": false, \"restart_lsn\": \"0/0\"},
       {\"slot_name\": \"read\", \"active\": true, \"restart_lsn\": \"0/0\"}]')
+  CREATE VIEW pg_stat_archiver AS SELECT * FROM jsonb_populate_record(NULL::pg_catalog.pg_stat_archiver, jsonb_build_object(
+    'last_failed_wal', '00000001000000000000002A', 'last_failed_time', now(), 'last_archived_time', now() - interval '1 hour'))
   CREATE VIEW pg_available_extensions AS SELECT 'pg_trgm'::name AS name, '1.7' AS default_version, '1.2' AS installed_version
   CREATE VIEW pg_settings AS SELECT name, setting, CASE name WHEN 'TimeZone' THEN 'Asia/Tokyo' ELSE reset_val END AS reset_val
     FROM pg_catalog.pg_settings"
@@ -433,6 +435,7 @@ owner "CREATE FUNCTION made.age(xid) RETURNS int LANGUAGE sql RETURN 400000000;
   CREATE FUNCTION made.current_setting(text) RETURNS text LANGUAGE sql RETURN CASE
     WHEN \$1 IN ('fsync', 'full_page_writes', 'autovacuum', 'track_counts') THEN 'off'
     WHEN \$1 = 'server_version_num' THEN '130011' WHEN \$1 = 'server_version' THEN '13.11'
+    WHEN \$1 = 'archive_mode' THEN 'on' WHEN \$1 = 'max_connections' THEN '3'
     WHEN \$1 = 'shared_buffers' THEN '1MB' WHEN \$1 = 'random_page_cost' THEN '17'
     WHEN \$1 LIKE 'autovacuum_%max_age' THEN '200000000' ELSE pg_catalog.current_setting(\$1) END"
 on_machine "$work/full" "$(disk 4)"
@@ -455,6 +458,8 @@ problem transaction age: database $database: its oldest multixact is 700000000 b
 problem hanging transactions: session 4711 \(app_user\) is idle in a transaction for 11 min
 warning hanging transactions: prepared transaction left is not finished for 2 min
 problem hanging transactions: nobody reads from replication slot forgotten: it keeps [0-9]+ [kMG]B of WAL
+problem archive, connections: archive_command failed at [-0-9: ]+, with 00000001000000000000002A: WAL piles up
+warning archive, connections: 3 of 3 connections are in use
 problem disk: 4 % of the disk of .* are free: 4096 MB
 problem clock: the clocks of PostgreSQL and this machine differ by (2 h 0|1 h 59) min
 hint clock: PostgreSQL's time zone is Asia/Tokyo, this machine is \+0.0 h from UTC
@@ -464,6 +469,7 @@ check 'not slots that are read' not has 'slot read'
 owner 'DROP FUNCTION made.clock_timestamp()'
 omade PGOPTIONS='-c search_path=made,pg_catalog,public' db activity
 check 'activity: forgotten transactions' has '^- session 4711 is idle in a transaction for 11 min: .*pg_terminate_backend\(4711\)'
+check 'activity: connections used up' has '^- 3 of 3 connections are in use: lower DB_CONNECTIONS'
 check 'activity: long statements' has '^- session 4712 works for 3 min: SELECT pg_cancel_backend\(4712\)'
 omade OMADE_HOME="$work/filling" db doctor
 check 'a disk that fills: exit 1' says 1 '^warning +disk: 12 % of the disk of .* are free: 12 GB'
@@ -498,6 +504,9 @@ owner "GRANT DELETE ON orders TO app_user;
   ALTER FUNCTION $definer RESET search_path;
   GRANT EXECUTE ON FUNCTION $definer TO PUBLIC;
   ALTER TABLE payments FORCE ROW LEVEL SECURITY;
+  DROP INDEX idx_reviews_rating; DROP TRIGGER update_order_total ON order_items; DROP POLICY reviews_read ON reviews;
+  ALTER TABLE users DISABLE TRIGGER update_users_updated_at;
+  CREATE POLICY opened ON orders FOR SELECT TO app_user USING (true);
   CREATE TABLE without_policy (order_id uuid REFERENCES orders, a int, b int);
   ALTER TABLE without_policy ENABLE ROW LEVEL SECURITY;
   CREATE INDEX wider ON without_policy (a, b); CREATE INDEX narrow ON without_policy (a);
@@ -521,6 +530,11 @@ check 'problems: exit 2' ended 2
 while read -r level pattern; do
   check "doctor finds: $pattern" has "^$level +$pattern"
 done <<PATTERNS
+problem schema: index idx_reviews_rating is missing: migrations/001_initial_setup.sql makes it
+problem schema: trigger update_order_total on order_items is missing: migrations/[0-9]{3}_.*.sql makes it
+problem schema: trigger update_users_updated_at on users is switched off: ALTER TABLE users ENABLE TRIGGER
+problem schema: policy reviews_read on reviews is missing: migrations/001_initial_setup.sql makes it
+problem schema: policy opened on orders is in no migration: .* DROP POLICY opened ON orders
 problem grants: app_user has DELETE on orders, which is too much
 problem grants: app_user has UPDATE \(total_amount\) on orders, which is too much
 problem grants: readonly_user has SELECT \(password_hash\) on users, which is too much
@@ -553,9 +567,9 @@ warning uploads: upload 0123456789abcdef0123456789abcdef.png has a row and no fi
 hint uploads: file fedcba9876543210fedcba9876543210.jpg in the upload folder is named by nothing
 PATTERNS
 check 'files of others are no orphans' not has 'not_ours'
-check 'nothing else is a problem' test "$(grep -c '^problem' "$work/out")" == 24
+check 'nothing else is a problem' test "$(grep -c '^problem' "$work/out")" == 29
 omade db doctor --json
-check 'doctor --json of problems' json_has '{problems}' 23
+check 'doctor --json of problems' json_has '{problems}' 28
 check 'doctor --json of problems: exit 2' ended 2
 omade DATABASE_URL="$APP_DATABASE_URL" db doctor
 check 'doctor as another role says what it cannot see' has '^unknown +sessions: .*GRANT pg_monitor TO app_user'
@@ -583,6 +597,17 @@ wait "$asking" || true
 check 'every request was answered' test "$(sort -u "$work/answers")" == 200
 owner "DROP INDEX products_once"
 
+# ---- systemd -------------------------------------------------------------------------------
+
+if command -v systemd-analyze >/dev/null; then
+  mkdir "$work/units"
+  cp "$home"/deploy/*.service "$home"/deploy/*.timer "$work/units"
+  sed -i 's|/opt/omade/build/release/omade|/bin/true|' "$work/units"/*.service # nothing is installed here
+  code=0
+  systemd-analyze verify "$work/units"/* >"$work/out" 2>"$work/err" || code=$?
+  check 'systemd takes the units and timers' test "$code $(cat "$work/out" "$work/err")" == '0 '
+fi
+
 # ---- cache -----------------------------------------------------------------------------------
 
 redis() { redis-cli -u "$REDIS_URL" "$@"; }
@@ -608,12 +633,20 @@ redis get "product:$id" >"$work/by_warm"
 check 'warm: byte for byte what the route keeps' cmp -s "$work/by_route" "$work/by_warm"
 life=$(redis ttl "product:$id")
 check 'warm: for an hour' test "$life" -gt 3000 -a "$life" -le 3600
-omade cache stats
+check 'a product, from the cache' test "$(curl -s -o /dev/null -w '%{http_code}' "$products/$id")" == 200
+told() { omade cache stats && has '^- products: 1 hits, 1 misses, 50\.0 % hits since [0-9-]+T'; }
+check 'stats: hits and misses of products' until_true told
 check 'stats' says 0 "^product +$count +[0-9]+ k?B$"
 check 'stats: sessions and carts' has '^session +1 '
 check 'stats: hits' has '^- Redis [0-9.]+: .* in use, .* hits, '
 omade cache stats --json
 check 'stats --json' json_has '{keys,0,keys}' "$count"
+check 'stats --json: hit rate' json_has '{products,hit_percent}' 50
+policy=$(redis config get maxmemory-policy | tail -n 1)
+redis config set maxmemory-policy allkeys-lru >/dev/null
+omade cache stats
+redis config set maxmemory-policy "$policy" >/dev/null
+check 'stats: a policy that forgets carts' has '^- maxmemory-policy is allkeys-lru: a full Redis forgets sessions and carts'
 
 echo "$passed passed, $failed failed"
 [[ $failed == 0 ]]

@@ -1,6 +1,6 @@
 --- omade cache stats|warm|flush: what Redis holds for the shop.
 --
--- stats   hit rate, and number and memory of the keys of each kind
+-- stats   hit rates, and number and memory of the keys of each kind
 -- warm    loads all products as GET would, each for an hour
 -- flush   removes product:* only; sessions and carts stay
 
@@ -8,8 +8,10 @@ local cache     = require "omade.cache"
 local catalogue = require "bakery.services.catalogue"
 local engine    = require "omade.core.engine"
 local files     = require "omade.core.files"
+local json      = require "omade.json"
 local print     = require "omade.cli.db.print"
 local redis     = require "omade.redis"
+local time      = require "omade.time"
 
 local USAGE <const> = "usage: omade cache stats [--json], warm, flush"
 local PAGE  <const> = 500           -- keys a SCAN
@@ -28,7 +30,9 @@ end
 
 ---- stats ---------------------------------------------------------------------------------
 
-local KINDS <const> = { "product", "cart", "session", "session_user", "refresh", "rate_limit" }
+local KINDS <const> = {
+  "product", "cart", "session", "session_user", "refresh", "refresh_family", "refresh_user", "rate_limit",
+}
 
 local COLUMNS <const> = {
   { key = "kind" }, { key = "keys", kind = "number" }, { key = "bytes", title = "memory", kind = "bytes" },
@@ -68,23 +72,48 @@ local function count_keys()
   return rows
 end
 
+--- What the server's reads of products found, since the sums began; nil before the first.
+local function reads()
+  local fields = redis.call("HMGET", "cache_reads", "hits", "misses", "since")
+  local hits, misses, since = tonumber(fields[1] or nil), tonumber(fields[2] or nil), tonumber(fields[3] or nil)
+  if not (hits and misses and since and hits + misses > 0) then return nil end
+  return { hits = hits, misses = misses, hit_percent = 100 * hits / (hits + misses), since = time.iso(since) }
+end
+
+local function print_advice(members, of_products)
+  local policy, evicted = members.maxmemory_policy or "", tonumber(members.evicted_keys)
+  if tonumber(members.redis_version:match "^%d+") < 6 then files.print "- this Redis is too old: 6 or later is needed\n" end
+  if policy:find "^allkeys" then
+    files.print(("- maxmemory-policy is %s: a full Redis forgets sessions and carts; set volatile-lru or noeviction\n"):format(policy))
+  end
+  if evicted > 0 then files.print "- keys were evicted, sessions and carts perhaps among them: give Redis more memory\n" end
+  if of_products and of_products.hit_percent < 50 and of_products.hits + of_products.misses > 1000 then
+    files.print "- most reads of products miss: ./omade cache warm loads all\n"
+  end
+end
+
+local function percent_of(hits, misses) return hits + misses > 0 and 100 * hits / (hits + misses) or nil end
+
 local function stats(as_json)
-  local members, rows = info(), count_keys()
+  local members, rows, of_products = info(), count_keys(), reads()
   local hits, misses = tonumber(members.keyspace_hits), tonumber(members.keyspace_misses)
-  local rate = hits + misses > 0 and 100 * hits / (hits + misses) or nil
-  local evicted, used = tonumber(members.evicted_keys), tonumber(members.used_memory)
+  local rate, used = percent_of(hits, misses), tonumber(members.used_memory)
   if as_json then
-    print.json { hits = hits, misses = misses, hit_percent = rate, evicted = evicted, memory = used,
-                 version = members.redis_version, keys = print.members(COLUMNS, rows) }
+    print.json { products = of_products or json.null, hits = hits, misses = misses, hit_percent = rate or json.null,
+                 evicted = tonumber(members.evicted_keys), memory = used, version = members.redis_version,
+                 keys = print.members(COLUMNS, rows) }
     return
   end
   files.print((print.table(COLUMNS, rows, (files.terminal_size()))))
-  files.print(("- Redis %s: %s in use, %d keys evicted; %d hits, %d misses%s\n"):format(members.redis_version,
-    print.bytes(used), evicted, hits, misses, rate and (", %.1f %% hits"):format(rate) or ""))
-  if evicted > 0 then files.print "- keys were evicted, sessions and carts perhaps among them: give Redis more memory\n" end
-  if rate and rate < 50 and hits + misses > 1000 then
-    files.print "- most reads miss: ./omade cache warm loads all products\n"
+  if of_products then
+    files.print(("- products: %d hits, %d misses, %.1f %% hits since %s\n"):format(of_products.hits, of_products.misses,
+      of_products.hit_percent, of_products.since))
+  else
+    files.print "- products: none was asked for yet\n"
   end
+  files.print(("- Redis %s: %s in use, %s keys evicted; reads of any key since it started: %d hits, %d misses%s\n"):format(
+    members.redis_version, print.bytes(used), members.evicted_keys, hits, misses, rate and (", %.1f %% hits"):format(rate) or ""))
+  print_advice(members, of_products)
 end
 
 ---- warm and flush ------------------------------------------------------------------------

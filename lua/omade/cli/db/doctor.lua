@@ -6,6 +6,7 @@
 
 local ask      = require "omade.cli.db.ask"
 local checks   = require "bakery.checks"
+local drift    = require "omade.cli.db.drift"
 local engine   = require "omade.core.engine"
 local files    = require "omade.core.files"
 local json     = require "omade.json"
@@ -240,6 +241,25 @@ local function check_hanging(rows, tell)
   end
 end
 
+local ARCHIVE <const> = [[
+  SELECT last_failed_wal AS file, to_char(last_failed_time, 'YYYY-MM-DD HH24:MI') AS at FROM pg_stat_archiver
+  WHERE current_setting('archive_mode') <> 'off'
+    AND last_failed_time > COALESCE(last_archived_time, '-infinity')]]
+
+local CONNECTIONS <const> = [[
+  SELECT used, most FROM (SELECT count(*) AS used, current_setting('max_connections')::int AS most
+                          FROM pg_stat_activity WHERE backend_type = 'client backend') c
+  WHERE used >= 0.8 * most]]
+
+local function check_growth(rows, tell)
+  for _, found in ipairs(rows(ARCHIVE)) do
+    tell.problem("archive_command failed at %s, with %s: WAL piles up, see PostgreSQL's log", found.at, found.file)
+  end
+  for _, found in ipairs(rows(CONNECTIONS)) do
+    tell.warning("%s of %s connections are in use: see ./omade db activity", found.used, found.most)
+  end
+end
+
 ---- The machine ---------------------------------------------------------------------------
 
 local function upload_folder()
@@ -298,6 +318,7 @@ end
 
 local CHECKS <const> = {
   { "migrations", check_migrations },
+  { "schema", drift.check },
   { "versions", check_versions },
   { "extensions", check_extensions },
   { "settings", check_settings },
@@ -311,6 +332,7 @@ local CHECKS <const> = {
   { "sequences", check_sequences },
   { "transaction age", check_age },
   { "hanging transactions", check_hanging },
+  { "archive, connections", check_growth },
   { "disk", check_disk },
   { "clock", check_clock },
   { "promo codes", checks.promotions },
