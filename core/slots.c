@@ -197,6 +197,7 @@ static void child_signals(void)
     signal(SIGINT, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that is too large is an error like a full disk */
     signal(SIGCHLD, SIG_DFL);
     sigaction(SIGVTALRM, &orphaned, NULL);
     prctl(PR_SET_PDEATHSIG, SIGVTALRM);

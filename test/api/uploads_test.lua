@@ -115,6 +115,30 @@ return {
     end)
   end },
 
+  { "a disk without room: 507, and no file, also of a product", function()
+    local workers = client.shell("pgrep -P " .. os.getenv "TEST_SERVER_PID")
+    local function largest_file(bytes)
+      for pid in workers:gmatch "%d+" do
+        local out, ok = client.shell(("prlimit --pid %s --fsize=%s:"):format(pid, bytes))
+        if not ok then error(out) end
+      end
+    end
+    local big = { "a.png", png(10, 10, 6 * MB) }
+    local function product() return { name = "No room", price = "1.00", category = "x", stock = "1", image = big } end
+    largest_file(5 * MB)
+    keeps_nothing(function()
+      for _ = 1, 4 do
+        check.status(send("POST", UPLOAD, { image = big }), 507, "STORAGE_FULL")
+        check.status(send("POST", PRODUCTS, product(), { token = admin }), 507, "STORAGE_FULL")
+      end
+      check.equal(client.sql "SELECT count(*) FROM products WHERE name = 'No room'", "0")
+    end)
+    check.status(send("POST", UPLOAD, { image = { "a.png", PNG } }), 201)
+    largest_file "unlimited"
+    check.status(send("POST", UPLOAD, { image = big }), 201)
+    check.equal(client.shell("pgrep -P " .. os.getenv "TEST_SERVER_PID"), workers, "the workers")
+  end },
+
   { "malformed, missing, doubled, and other bodies", function()
     keeps_nothing(function()
       check.status(send("POST", UPLOAD, {}, { body = "--XyZ\r\nno" }), 400)
