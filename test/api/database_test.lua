@@ -55,6 +55,22 @@ return {
     check.equal(data("json") ~= nil, true)
   end },
 
+  { "each kind of failure has its status, and nothing of its text", function()
+    local cases = {
+      [400] = "22001 22003 22007 22P02 22021 22P05", [409] = "23505 23503", [422] = "23514 23502",
+      [403] = "42501", [500] = "P0001 42601 42P01 XX000 08P01 0A000", [504] = "57014",
+      [503] = "40001 40P01 53000 53100 53200 53300 57P01 57P02 57P03 57P05 08000 08003 08006",
+    }
+    for status, states in pairs(cases) do
+      for state in states:gmatch "%S+" do
+        local answer = client.get("/ask/fault/" .. state)
+        check.equal(answer.status, status, state)
+        check.truthy(not answer.body:find "secret" and not answer.body:find(state), answer.body)
+        check.equal(answer.headers["retry-after"] ~= nil, status == 503, "Retry-After of " .. state)
+      end
+    end
+  end },
+
   { "a transaction commits, rolls back, and leaves nothing open", function()
     local before = stock()
     check.equal(data("transaction").stock, tonumber(before) + 1)

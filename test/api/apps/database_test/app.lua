@@ -175,4 +175,13 @@ local function run(req)
   return (ask[req.params.name] or web.fail(404, "no"))()
 end
 
-return { routes = web.routes("/ask", { { "GET", "/:name", run, who = "anyone" }, { "POST", "/:name", run, who = "anyone" } }) }
+--- One statement that fails with the SQLSTATE of the path.
+local function fail(req)
+  db.exec(("DO $$ BEGIN RAISE EXCEPTION 'secret words' USING ERRCODE = '%s'; END $$"):format(req.params.sqlstate))
+end
+
+return { routes = web.routes("/ask", {
+  { "GET", "/fault/:sqlstate", fail, who = "anyone" },
+  { "GET", "/:name", run, who = "anyone" },
+  { "POST", "/:name", run, who = "anyone" },
+}) }
