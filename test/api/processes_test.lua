@@ -33,7 +33,7 @@ return {
     local victim = workers()[1]
     client.shell("kill -SEGV " .. victim)
     for _ = 1, 50 do check.status(client.get "/pid", 200) end
-    client.eventually(20, "two workers", function()
+    client.eventually(10, "two workers, promised within a second", function()
       local now = workers()
       return #now == 2 and now[1] ~= victim and now[2] ~= victim
     end)
@@ -47,6 +47,35 @@ return {
       return #now == 2 and now[1] ~= victim and now[2] ~= victim
     end)
     for _ = 1, 10 do check.status(client.get "/pid", 200) end
+  end },
+
+  { "crash loops wait longer and longer, and the other worker serves", function()
+    local stays = workers()[1]
+    local function victim()
+      for _, pid in ipairs(workers()) do if pid ~= stays then return pid end end
+    end
+    local log = io.open(os.getenv "TEST_SERVER_LOG")
+    log:seek "end"
+    for _ = 1, 5 do
+      local pid = client.eventually(30, "one to crash", victim)
+      client.shell("kill -SEGV " .. pid)
+      for _ = 1, 10 do check.status(client.get "/pid", 200) end
+      client.eventually(10, "its end", function() return victim() ~= pid end)
+    end
+    local text, waits = "", nil
+    client.eventually(10, "five crashes in the log", function()
+      text, waits = text .. log:read "a", {}
+      for wait in text:gmatch "worker ended[^\n]-restart_in_ms=(%d+)" do waits[#waits + 1] = tonumber(wait) end
+      return #waits == 5
+    end)
+    local last = 0
+    for _, wait in ipairs(waits) do
+      check.truthy(wait >= last, "waits " .. wait .. " ms after " .. last)
+      last = wait
+    end
+    check.truthy(last > 300, "the last one waits only " .. last .. " ms")
+    client.eventually(30, "two workers", function() return #workers() == 2 end)
+    check.equal(workers()[1] == stays or workers()[2] == stays, true, "the other one is still there")
   end },
 
   { "SIGHUP reloads without a failed request", function()

@@ -1,4 +1,4 @@
--- Workers killed, PostgreSQL's sessions ended, the database away, all in the middle of
+-- Workers killed, clients gone, PostgreSQL's sessions ended, the database away, in the middle of
 -- orders: each is there wholly or not at all, what was acknowledged exists once, and its
 -- Idempotency-Key tells the truth afterwards.
 -- serve: --workers 2
@@ -38,6 +38,12 @@ return storm.tests {
     crash.check_keys(outcomes)
   end },
 
+  { "clients gone in the middle", function()
+    for n = 1, 4 do crash.abandon("gone" .. n) end
+    all_well()
+    crash.check_keys {}
+  end },
+
   { "sessions of PostgreSQL ended in the middle, again and again", function()
     local outcomes = {}
     local killer = io.popen("psql -Xq '" .. os.getenv "DATABASE_URL" .. [[' -c "DO \$\$ BEGIN FOR i IN 1..60 LOOP
@@ -62,7 +68,7 @@ return storm.tests {
     end
     for n = 1, 2 do
       crash.round("away" .. n, outcomes, function() allow "false" end)
-      crash.round("gone" .. n, outcomes)
+      crash.round("still" .. n, outcomes)
       allow "true"
       all_well()
     end

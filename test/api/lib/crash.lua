@@ -54,6 +54,17 @@ function crash.round(name, outcomes, fault)
   for _, call in ipairs(calls) do finish(call, outcomes) end
 end
 
+--- Orders by all clients, who are gone at any moment of it.
+---@param name string another one for each round
+function crash.abandon(name)
+  for i = 1, crash.CLIENTS do
+    local connection = begin(name, i).connection
+    client.sleep(math.random() * 0.01)
+    if i % 2 == 0 then connection.socket:setoption("linger", { on = true, timeout = 0 }) end      -- a reset
+    connection:close()
+  end
+end
+
 ---- Afterwards ------------------------------------------------------------------------------------------
 
 --- What a key's answer tells of is there, whole: the order with the lines, the history and
@@ -91,9 +102,9 @@ function crash.check_keys(outcomes)
   check.equal(storm.number("SELECT count(*) FROM idempotency_keys WHERE key LIKE 'crash-%%'"), keys, "keys")
   check.equal(storm.number(WHOLE), keys, "whole orders")
   local parts = {}
-  for status, count in pairs(outcomes) do parts[#parts + 1] = count .. " x " .. status end
-  print(("# %s; asked again: %d kept, %d committed unheard, %d never placed")
-    :format(table.concat(parts, ", "), again.kept, again.late, again.new))
+  for status, count in pairs(outcomes) do parts[#parts + 1] = count .. " x " .. status .. "; " end
+  print(("# %sasked again: %d kept, %d committed unheard, %d never placed")
+    :format(table.concat(parts), again.kept, again.late, again.new))
 end
 
 return crash
