@@ -428,6 +428,9 @@ return {
   end },
 
   { "export: everything of oneself, nothing of others", function()
+    client.sql [[INSERT INTO payments (provider, event_id, type, order_id, amount, currency, raw)
+      SELECT 'generic', 'export-' || user_id, 'payment.succeeded', id, 5, 'USD', '{"payer": "x"}' FROM (
+        SELECT DISTINCT ON (user_id) user_id, id FROM orders WHERE user_id IS NOT NULL ORDER BY user_id, id) AS o]]
     local john = sign_in("john@example.com", "Bakery!2026")
     local answer = check.status(client.get(AUTH .. "/me/export", { token = john.access_token }), 200)
     local data = answer.json().data
@@ -436,6 +439,8 @@ return {
     for _, order in ipairs(data.orders) do check.equal(order.user_id, john.user.id) end
     check.equal(tostring(#data.orders), client.sql("SELECT count(*) FROM orders WHERE user_id = '" .. john.user.id .. "'"))
     check.truthy(#data.sessions >= 1, "sessions")
+    check.equal(#data.payments, 1)
+    check.equal(data.payments[1].event_id, "export-" .. john.user.id)
     check.truthy(not answer.body:find "%$2b" and not answer.body:find(john.access_token, 1, true), "no secrets")
     check.equal(answer.headers["cache-control"], "no-store")
 

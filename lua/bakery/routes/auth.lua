@@ -259,6 +259,9 @@ local OWN <const> = {
   order_history     = [[SELECT h.order_id, h.status, h.payment_status, h.at, h.by_role, h.note
                         FROM order_status_history h JOIN orders o ON o.id = h.order_id
                         WHERE o.user_id = $1 ORDER BY h.id]],
+  payments          = [[SELECT p.provider, p.event_id, p.type, p.order_id, p.amount, p.currency, p.reference,
+                          p.outcome, p.raw, p.occurred_at, p.created_at
+                        FROM payments p JOIN orders o ON o.id = p.order_id WHERE o.user_id = $1]],
   refunds           = [[SELECT r.id, r.order_id, r.amount, r.reason, r.created_at
                         FROM refunds r JOIN orders o ON o.id = r.order_id WHERE o.user_id = $1]],
   promo_redemptions = "SELECT order_id, amount, created_at, returned_at FROM promo_redemptions WHERE user_id = $1",
