@@ -377,6 +377,8 @@ return {
     local function patch(body) return client.patch(AUTH .. "/me", { token = own.access_token, body = body }) end
     local user = check.status(patch { name = "Neu", avatar_url = "https://cdn.example/a.png" }, 200).json().data
     check.same({ user.name, user.avatar_url, user.phone }, { "Neu", "https://cdn.example/a.png", "+4915112341111" })
+    refused(patch { avatar_url = "/uploads/abc.png" }, "avatar_url")
+    client.sql "INSERT INTO uploads (name, content_type, size) VALUES ('abc.png', 'image/png', 1)"
     user = check.status(patch { phone = cjson.null, avatar_url = "/uploads/abc.png", role = "admin",
                                 email = "x@test.example", password_hash = "x" }, 200).json().data
     check.same({ user.phone, user.role, user.email, user.avatar_url },

@@ -182,6 +182,20 @@ return {
     check.status(send("PATCH", PRODUCTS .. "/" .. data.id, { price = "3" }, { token = admin }), 200)
   end },
 
+  { "a product's picture is https, or was uploaded here", function()
+    local function add(url)
+      return client.post(PRODUCTS, { token = admin, body = { name = "Picture Cake", price = 1, image_url = url } })
+    end
+    local uploaded = check.status(send("POST", UPLOAD, { image = { "a", PNG } }, { token = admin }), 201).json().data.url
+    local id = check.status(add(uploaded), 201).json().data.id
+    for _, url in ipairs { "/uploads/" .. ("0"):rep(32) .. ".png", "/uploads/", uploaded .. "?x", "/uploads/../x" } do
+      for _, answer in ipairs { add(url), client.patch(PRODUCTS .. "/" .. id, { token = admin, body = { image_url = url } }) } do
+        check.truthy(check.status(answer, 400, "VALIDATION_ERROR").json().fields.image_url, url)
+      end
+    end
+    check.status(client.patch(PRODUCTS .. "/" .. id, { token = admin, body = { image_url = "https://x.example/a.png" } }), 200)
+  end },
+
   { "a refused product leaves no file", function()
     keeps_nothing(function()
       local image = { "a.png", PNG }

@@ -10,6 +10,7 @@ local limits    = require "omade.limits"
 local log       = require "omade.log"
 local outbox    = require "bakery.services.outbox"
 local passwords = require "bakery.rules.passwords"
+local pictures  = require "bakery.services.pictures"
 local redis     = require "omade.redis"
 local s         = require "omade.schema"
 local sessions  = require "bakery.services.sessions"
@@ -209,6 +210,7 @@ local function me(req) return accounts.public(accounts.own(req)) end
 
 local function change_me(req)
   local new, sets, values = req.body, {}, { req.user.id }
+  pictures.check_url("avatar_url", new.avatar_url)
   for _, name in ipairs { "name", "phone", "avatar_url" } do
     if new[name] ~= nil then
       values[#values + 1] = new[name]

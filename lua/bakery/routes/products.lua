@@ -7,6 +7,7 @@ local catalogue = require "bakery.services.catalogue"
 local db        = require "omade.db"
 local json      = require "omade.json"
 local page      = require "omade.page"
+local pictures  = require "bakery.services.pictures"
 local s         = require "omade.schema"
 local uploads   = require "omade.uploads"
 local v         = require "omade.validate"
@@ -191,6 +192,7 @@ local INSERT <const> = [[
 
 local function create(req)
   local new = req.body
+  pictures.check_url("image_url", new.image_url)
   local id = with_image(req, function()
     return db.transaction(function()
       local made = db.row(INSERT, new.name, new.description, new.price, new.category, new.stock, new.image_url,
@@ -234,6 +236,7 @@ end
 
 local function change(req)
   local id = req.params.id
+  pictures.check_url("image_url", req.body.image_url)
   with_image(req, function() save_changes(req, id) end)
   return catalogue.read(id)
 end

@@ -1,7 +1,8 @@
---- Pictures that custom cakes refer to: each was uploaded here.
+--- Pictures that cakes, products and people refer to: those of ours were uploaded here.
 
-local db = require "omade.db"
-local v  = require "omade.validate"
+local db      = require "omade.db"
+local uploads = require "omade.uploads"
+local v       = require "omade.validate"
 
 local pictures = {}
 
@@ -25,6 +26,17 @@ function pictures.check(cakes)
     end
   end
   v.refuse(faults)
+end
+
+--- Refuses the address of an upload that there is not; others, and none, are left alone.
+---@param field string of the body
+---@param url any
+function pictures.check_url(field, url)
+  if type(url) ~= "string" or url:sub(1, #uploads.prefix) ~= uploads.prefix then return end
+  if not db.row(KNOWN, url:sub(#uploads.prefix + 1)).known then
+    local label = field:gsub("_", " "):gsub("^%l", string.upper)
+    v.refuse { { path = field, message = label .. " must be https, or what an upload answered" } }
+  end
 end
 
 return pictures
