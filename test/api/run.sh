@@ -42,8 +42,12 @@ clean_up() {
   fi
   [[ -z $database ]] || owner_sql "DROP DATABASE IF EXISTS $database WITH (FORCE)" || true
   [[ ! -d $work/cluster ]] || TEST_WORK=$work bash "$here/own_postgres.sh" down || true
-  for pid in "$work"/*.pid; do
-    if [[ -s $pid ]]; then kill "$(<"$pid")" 2>/dev/null || true; fi
+  local file pid
+  for file in "$work"/*.pid; do
+    [[ -s $file ]] || continue
+    pid=$(<"$file")
+    kill "$pid" 2>/dev/null || true
+    timeout 30 tail --pid="$pid" -s 0.1 -f /dev/null || true     # Redis writes its log until it ends
   done
   rm -rf "$work"
   exit "$status"
