@@ -1,5 +1,6 @@
 -- PostgreSQL and Redis as scripts see them, and their faults.
 -- serve: --workers 1
+-- scale: 4
 -- env: DB_QUERY_TIMEOUT=1500
 -- env: DB_ROW_MAX=100000
 -- env: SHOP_TIMEZONE=Europe/Rome

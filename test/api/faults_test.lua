@@ -1,5 +1,6 @@
 -- The bakery while PostgreSQL or Redis is away, and when they come back.
 -- serve: --workers 2
+-- scale: 4
 -- redis: own
 -- env: DB_QUERY_TIMEOUT=1500
 

@@ -1,5 +1,6 @@
 -- HTTP from outside: grammar, limits, bodies, pipelining, streams.
 -- serve: --workers 1
+-- scale: 4
 -- env: CORS_ORIGINS=https://a.example
 -- env: HTTP_HEAD_TIMEOUT=1500
 -- env: HTTP_IDLE_TIMEOUT=2000

@@ -1,5 +1,6 @@
 -- Hot reload: swapped whole or not at all.
 -- serve: dev --workers 2
+-- scale: 4
 -- env: ASAN_OPTIONS=detect_leaks=1:handle_segv=0
 -- env: SCRIPT_LOAD_CPU=500
 

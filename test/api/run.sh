@@ -11,6 +11,7 @@
 # for it, and prints more settings.  "-- port: NAME" is a free port in the variable NAME; in the
 # lines of env, @NAME@ is replaced by it, and @TEST_WORK@ by that folder.  "-- postgres: own"
 # and "-- redis: own" are servers that the test may kill (own_postgres.sh, lib/own_redis.lua).
+# "-- scale: N" is of those that wait for time limits: OMADE_TIME_SCALE is N at most.
 set -euo pipefail
 ulimit -n "$(ulimit -Hn)"
 export PGOPTIONS='-c client_min_messages=warning'
@@ -20,7 +21,9 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 home=$(cd "$here/../.." && pwd)
 name=$(basename "$file" .lua)
 work=$(mktemp -d)
+locks=${OMADE_STATE_DIR:-${TMPDIR:-/tmp}/omade-$UID}/locks
 server='' database=''
+mkdir -p "$locks"
 
 : "${TEST_DATABASE_URL:?is not set: run ./omade test}"
 : "${TEST_APP_DATABASE_URL:?is not set}" "${TEST_REDIS_URL:?is not set}"
@@ -67,7 +70,7 @@ clone_template() {
   local sum template
   sum=$(cat "$home"/migrations/*.sql "$home"/seeds/*.sql | sha256sum | cut -c1-12)
   template="omade_template_$sum"
-  exec 9>"${TMPDIR:-/tmp}/$template.lock"
+  exec 9>"$locks/$template"
   flock 9
   if [[ $(owner_sql "SELECT count(*) FROM pg_database WHERE datname = '$template'") == 0 ]]; then
     owner_sql "DROP DATABASE IF EXISTS ${template}_new WITH (FORCE)"
@@ -95,7 +98,11 @@ if grep -q '^-- postgres: own' "$file"; then make_cluster; else clone_template; 
 # ---- a Redis database of its own ----------------------------------------------------------
 base=${TEST_REDIS_URL%/*}
 [[ ${TEST_REDIS_URL#redis://} == */* ]] || base=$TEST_REDIS_URL
-redis_number=$((1 + $$ % 900))
+redis_number=1
+until exec {redis_lock}>"$locks/redis-$redis_number" && flock -n "$redis_lock"; do
+  exec {redis_lock}>&-
+  redis_number=$((redis_number + 1))
+done
 
 # ---- the server ------------------------------------------------------------------------------
 mapfile -t options < <(sed -n 's/^-- serve: //p' "$file" | tr ' ' '\n')
@@ -110,6 +117,9 @@ while IFS= read -r line; do
   while [[ $line =~ @([A-Z_]+)@ ]]; do line=${line//"${BASH_REMATCH[0]}"/${!BASH_REMATCH[1]}}; done
   export "${line?}"
 done < <(sed -n 's/^-- env: //p' "$file")
+
+scale=$(sed -n 's/^-- scale: //p' "$file")
+if [[ -n $scale ]] && ((${OMADE_TIME_SCALE:-1} > scale)); then export OMADE_TIME_SCALE=$scale; fi
 
 before=$(sed -n 's/^-- before: //p' "$file")   # a script that prints more of them
 if [[ -n $before ]]; then
@@ -140,6 +150,7 @@ for option in "${options[@]}"; do [[ $option == dev ]] || arguments+=("$option")
 files=$(sed -n 's/^-- files: //p' "$file")
 : >"$work/server.log"      # read below, perhaps before the server's shell opens it
 (
+  exec {redis_lock}>&-
   [[ -z $files ]] || ulimit -n "$files"
   exec "$binary" "$mode" "$app" --host 127.0.0.1 --port 0 "${arguments[@]}"
 ) >"$work/server.log" 2>&1 9>&- &

@@ -1,5 +1,6 @@
 -- Scripts that misbehave fail alone; what scripts are promised holds.
 -- serve: --workers 1
+-- scale: 4
 
 local check  = require "check"
 local client = require "client"
