@@ -336,6 +336,8 @@ static int run_cache(const struct verb *verb, struct config *config, int argc,
     check_redis(config);
     set_app(config, NULL);
     config->log_level = "off"; /* what fails, the command says in one line */
+    /* Nobody queues behind it: on a busy machine rather late than not. */
+    if (config->redis_timeout < 5000) config->redis_timeout = 5000;
     return run_lua(verb, config, RUNTIME_SERVER, argc, argv);
 }
 

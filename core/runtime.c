@@ -66,7 +66,7 @@ static struct redis_settings redis_settings_of(const struct config *c)
         .url = c->redis_url,
         .connect_timeout = c->redis_connect_timeout,
         .command_timeout = c->redis_timeout,
-        .silence_timeout = 1000,
+        .silence_timeout = c->redis_timeout > 1000 ? c->redis_timeout : 1000,
         .breaker_failures = 5,
         .breaker_probe = 200,
         .in_flight_max = 10000,

@@ -260,6 +260,7 @@ for _ in 1 2 3 4 5; do owner "SELECT count(*) FROM bloated WHERE n = 5" >/dev/nu
 omade db slow
 # shellcheck disable=SC2016 # a parameter of PostgreSQL's
 check 'slow' says 0 '^ *5 .*SELECT count\(\*\) FROM bloated WHERE n = \$1'
+# shellcheck disable=SC2016 # a parameter of PostgreSQL's
 check 'slow: a query that scans, and for what' has '^- row [0-9]+ scans all of bloated, [0-9]+ pages, for \(n = \$1\): an index'
 check 'slow: not who looks at it' not has 'pg_stat_statements'
 check 'slow: no maintenance' not has '(ANALYZE|CREATE|INSERT INTO sparse)'
@@ -277,9 +278,11 @@ check 'slow --by total' ordered total total_ms
 check 'slow --by mean' ordered mean mean_ms
 check 'slow --by calls' ordered calls calls
 omade db slow --by mean
+# shellcheck disable=SC2016 # a parameter of PostgreSQL's
 check 'slow --by mean: 60 ms once before 30 ms three times' test \
   "$(grep -o 'pg_sleep.*' "$work/out" | head -n 1)" == 'pg_sleep($1), $2'
 omade db slow
+# shellcheck disable=SC2016 # a parameter of PostgreSQL's
 check 'slow: and after them by total' test "$(grep -o 'pg_sleep.*' "$work/out" | head -n 1)" == 'pg_sleep($1)'
 admin 'DROP EXTENSION pg_stat_statements'
 omade db slow
