@@ -274,6 +274,13 @@ static bool is_form(const struct exchange *x, struct slice media, const char *ty
     return x->route->form && slice_equal_fold(media, slice_of(type));
 }
 
+static bool is_compressed(const struct exchange *x)
+{
+    struct slice coding = request_header(x->request, SLICE("Content-Encoding"));
+
+    return coding.n > 0 && !slice_equal_fold(coding, SLICE("identity"));
+}
+
 static void make_body(lua_State *L, struct exchange *x)
 {
     struct slice type = request_header(x->request, SLICE("Content-Type"));
@@ -281,6 +288,8 @@ static void make_body(lua_State *L, struct exchange *x)
 
     if (x->request->body.n == 0) {
         lua_pushnil(L);
+    } else if (is_compressed(x)) {
+        refuse(L, 415, "UNSUPPORTED_MEDIA_TYPE", "The body must not be compressed");
     } else if (is_json(media) && !has_other_charset(type)) {
         make_json(L, x);
     } else if (is_form(x, media, "application/x-www-form-urlencoded")) {

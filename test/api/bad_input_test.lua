@@ -184,6 +184,9 @@ return {
         check.equal(answer.status, taken and 400 or 415, name .. " as " .. type)
       end
     end)
+    for coding, status in pairs { gzip = 415, identity = 400 } do
+      check.status(client.post("/api/v1/auth/login", { json = "{}", headers = { ["Content-Encoding"] = coding } }), status)
+    end
   end },
 
   { "a megabyte is too large, and said to be", function()
