@@ -1,4 +1,5 @@
 -- Custom cakes: the prices, the notice and the rush fees of the contract.
+-- env: CLOSED_DAYS=2031-12-25
 
 local check  = require "check"
 local client = require "client"
@@ -132,5 +133,19 @@ return {
     check.equal(#data.dietary_options, 3)
     check.matches(answer.body, '"id":"large_10"')
     check.matches(answer.body, '"price":55.00')
+  end },
+
+  { "none on a day on which the shop is closed", function()
+    local function look(date)
+      return check.status(client.post(BASE .. "/check-availability", {
+        body = { configuration = cake(), requested_date = date } }), 200).json().data
+    end
+    local closed = look "2031-12-25"
+    check.equal(closed.available, false)
+    check.matches(closed.reason, "closed")
+    check.equal(look("2031-12-26").available, true)
+    check.equal(preview({}, "2031-12-25").valid, false)
+    check.matches(preview({}, "2031-12-25").issues[1], "closed")
+    check.equal(preview({}, "2031-12-26").valid, true)
   end },
 }

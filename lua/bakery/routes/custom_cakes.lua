@@ -7,6 +7,7 @@ local days  = require "bakery.services.days"
 local json  = require "omade.json"
 local s     = require "omade.schema"
 local shape = require "bakery.rules.cake_shape"
+local shop  = require "bakery.services.shop"
 local v     = require "omade.validate"
 local web   = require "omade.web"
 
@@ -72,22 +73,23 @@ local function options()
   }
 end
 
-local function messages_of(cake)
-  local messages = json.array {}
-  for i, issue in ipairs(cakes.issues(cake)) do messages[i] = issue.message end
-  return messages
-end
-
---- Price and dates of a configuration; without a date there is no rush fee.
-local function preview(req)
-  local cake, date = req.body.configuration, req.body.requested_date
-  local today = days.today()
-  local issues, fee = messages_of(cake), nil
-
+--- What an order of the cake for this day would be refused for, the day first, and the rush
+-- fee; without a day there is none.
+local function look_at(cake, today, date)
+  local issues, fee = json.array {}, nil
   if date then
     fee = cakes.rush_fee(cake, days.between(today, date))
-    if not fee then issues[#issues + 1] = "This cake cannot be ready by then" end
+    if not fee then issues[1] = "This cake cannot be ready by then" end
+    if shop.closed_on(date) then issues[#issues + 1] = "The shop is closed on that day" end
   end
+  for _, issue in ipairs(cakes.issues(cake)) do issues[#issues + 1] = issue.message end
+  return issues, fee
+end
+
+--- Price and dates of a configuration.
+local function preview(req)
+  local cake, today = req.body.configuration, days.today()
+  local issues, fee = look_at(cake, today, req.body.requested_date)
   local price, breakdown = cakes.price(cake, fee)
   return {
     unit_price = price, price_breakdown = breakdown, lead_days = cakes.lead_days(cake),
@@ -98,10 +100,7 @@ end
 
 local function availability(req)
   local cake, today = req.body.configuration, days.today()
-  local fee = cakes.rush_fee(cake, days.between(today, req.body.requested_date))
-  local issues = messages_of(cake)
-
-  if not fee then table.insert(issues, 1, "This cake cannot be ready by then") end
+  local issues, fee = look_at(cake, today, req.body.requested_date)
   return {
     available = #issues == 0, reason = issues[1], issues = issues, rush_fee = fee or json.null,
     lead_days = cakes.lead_days(cake),
