@@ -2,6 +2,7 @@
 
 local cakes   = require "bakery.rules.cakes"
 local changes = require "bakery.services.order_changes"
+local days    = require "bakery.services.days"
 local db      = require "omade.db"
 local outbox  = require "bakery.services.outbox"
 local quote   = require "bakery.services.quote"
@@ -17,21 +18,35 @@ local CAKES <const> = [[
 local SET_SLOT <const> = "UPDATE orders SET delivery_schedule_id = $2 WHERE id = $1"
 local SET_PICKUP <const> = "UPDATE orders SET pickup_at = $2 WHERE id = $1"
 
---- The price was for the notice of then: less notice than was paid for is refused.
-local function check_cakes(order, notice)
-  for _, row in ipairs(db.rows(CAKES, order.id)) do
-    local fee = cakes.rush_fee(row.extra_details, notice)
-    local paid = row.price_breakdown and row.price_breakdown.rush_fee
-    if not fee or tostring(fee) ~= "0.00" and tonumber(tostring(fee)) > tonumber(tostring(paid or 0)) then
-      web.fail(422, "A cake of this order cannot be ready by then", { code = "LEAD_TIME" })
-    end
-  end
+--- Whether the cake can be had with so much notice, for the rush fee that was paid.
+local function is_enough(cake, notice, paid)
+  local fee = cakes.rush_fee(cake, notice)
+  return fee ~= nil and (tostring(fee) == "0.00" or tonumber(tostring(fee)) <= paid)
 end
 
+--- The price was for the notice of then: less notice than was paid for is refused.
+local function check_cakes(order, notice)
+  local least = 0
+  for _, row in ipairs(db.rows(CAKES, order.id)) do
+    local paid = row.price_breakdown and row.price_breakdown.rush_fee
+    paid = paid and tonumber(tostring(paid)) or 0
+    while not is_enough(row.extra_details, least, paid) do least = least + 1 end
+  end
+  if notice >= least then return end
+  local earliest = days.after(days.today(), least)
+  web.fail(422, "A cake of this order cannot be ready by then; the earliest day is " .. earliest,
+           { code = "LEAD_TIME", extra = { earliest_date = earliest } })
+end
+
+--- Who may still give it another date: the staff until it is on its way, its buyer while
+-- nobody has looked at it.
+local OPEN <const> = {
+  staff = { pending = true, confirmed = true, preparing = true, ready = true },
+  buyer = { pending = true },
+}
+
 local function check_state(order, staff)
-  local open = staff and (order.status == "pending" or order.status == "confirmed" or order.status == "preparing")
-    or order.status == "pending"
-  if not open then
+  if not OPEN[staff and "staff" or "buyer"][order.status] then
     web.fail(409, "An order that is " .. order.status .. " keeps its date", { code = "INVALID_TRANSITION" })
   end
 end
@@ -52,7 +67,7 @@ local function lock_slots(one, other)
   db.batch { { LOCK_SLOT, one, as = "exec" }, { LOCK_SLOT, other, as = "exec" } }
 end
 
---- Sets the date; staff until it leaves the kitchen, its buyer while it is pending.
+--- Sets the date.
 ---@param id string
 ---@param body {delivery_schedule_id?: string, pickup_at?: string}
 ---@param options {staff: boolean, also?: fun(order: table)}
