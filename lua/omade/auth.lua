@@ -173,9 +173,20 @@ local function check_origin(req)
   end
 end
 
-local function sign_in_first(header)
-  web.fail(401, header and "Sign in, or send " .. header or "Sign in first", { code = "UNAUTHENTICATED",
-                                   headers = { ["WWW-Authenticate"] = "Bearer" } })
+--- The cookie that takes the session's away.
+---@return string
+function auth.no_cookie()
+  return web.cookie(auth.COOKIE, "", { max_age = 0 })
+end
+
+--- A cookie whose session is over goes: no script can take it away, and with it nobody is a
+-- guest.
+local function sign_in_first(req, header)
+  local stale = not req:header("Authorization") and req.cookies[auth.COOKIE]
+  web.fail(401, header and "Sign in, or send " .. header or "Sign in first", {
+    code = "UNAUTHENTICATED",
+    headers = { ["WWW-Authenticate"] = "Bearer", ["Set-Cookie"] = stale and auth.no_cookie() or nil },
+  })
 end
 
 --- For the engine: the check in front of a handler; nil when everybody may call it.
@@ -188,12 +199,12 @@ function auth.gate(who, guest_sends)
 
   return function(req)
     if allowed.guest and not select(2, sent_token(req)) then
-      if guest_sends and not req:header(guest_sends) then sign_in_first(guest_sends) end
+      if guest_sends and not req:header(guest_sends) then sign_in_first(req, guest_sends) end
       db.as { role = "guest" }
       return
     end
     local user = auth.user(req)
-    if not user then sign_in_first() end
+    if not user then sign_in_first(req) end
     check_origin(req)
     if not allowed[user.role] then
       web.fail(403, "You may not do this", { code = "FORBIDDEN" })

@@ -505,6 +505,18 @@ return {
     check.status(with("GET", "/me", {}), 401)
   end },
 
+  { "a cookie whose session is over is taken away", function()
+    local dead = { Cookie = "omade_session=" .. ("a"):rep(64), Origin = "http://127.0.0.1:" .. client.port }
+    for method, path in pairs { GET = AUTH .. "/me", POST = "/api/v1/orders/guest" } do
+      local answer = check.status(client.request(method, path, { headers = dead }), 401, "UNAUTHENTICATED")
+      check.matches(answer.headers["set-cookie"], "^omade_session=; .*Max%-Age=0", path)
+    end
+    for _, headers in ipairs { {}, { Authorization = "Bearer x", Cookie = dead.Cookie } } do
+      local answer = check.status(client.get(AUTH .. "/me", { headers = headers }), 401)
+      check.equal(answer.headers["set-cookie"], nil)
+    end
+  end },
+
   { "a session slides, and ends with its account, whatever the age of its set", function()
     local own = person()
     local set = "session_user:" .. own.user.id

@@ -308,13 +308,13 @@ local function delete_me(req)
   end)
   local ok, fault = pcall(redis.del, "cart:" .. own.id)
   if not ok then log.warn("a cart runs out by itself", { user_id = own.id, why = tostring(fault) }) end
-  return web.data(json.null, { message = "Account deleted", cookies = { sessions.no_cookie() } })
+  return web.data(json.null, { message = "Account deleted", cookies = { auth.no_cookie() } })
 end
 
 ---- Signing out -----------------------------------------------------------------------------
 
 local function signed_out(message)
-  return web.data(json.null, { message = message, cookies = { sessions.no_cookie() } })
+  return web.data(json.null, { message = message, cookies = { auth.no_cookie() } })
 end
 
 local function logout(req)
@@ -337,7 +337,7 @@ local ROWS <const> = s.list(s.any)
 
 local function export_of()
   local fields = { user = answers.User, cart = s.any,
-                   sessions = s.list(s.object { created_at = s.text, last_activity = s.text }) }
+                   sessions = s.list(s.object { created_at = s.time, last_activity = s.time }) }
   for name in pairs(OWN) do fields[name] = ROWS end
   return s.object(fields)
 end

@@ -279,10 +279,4 @@ function sessions.answer(tokens, data, options)
   return web.data(data, { status = options.status, message = options.message, cookies = cookies })
 end
 
---- The cookie that takes the session's away.
----@return string
-function sessions.no_cookie()
-  return web.cookie(auth.COOKIE, "", { max_age = 0 })
-end
-
 return sessions
