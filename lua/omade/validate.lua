@@ -31,6 +31,9 @@ local v = {}
 ---@class omade.shape
 ---@field fields table<string, omade.rule>
 
+---@alias omade.fault fun(message: string, field: string, ...: string)
+---@alias omade.together fun(value: table, fault: omade.fault, req?: omade.request)
+
 local MISSING <const> = {}
 
 ---- Rules --------------------------------------------------------------------------
@@ -39,7 +42,7 @@ local MISSING <const> = {}
 
 local OPTIONS <const> = {
   optional = true, default = true, label = true, example = true, min = true, max = true, pattern = true, message = true,
-  trim = true, lower = true, unique = true, local_prefixes = true, nullable = true, at_least_one = true,
+  trim = true, lower = true, unique = true, local_prefixes = true, nullable = true, at_least_one = true, together = true,
 }
 
 --- An option that nobody reads, such as a misspelt limit, would check nothing.
@@ -315,9 +318,12 @@ end
 
 ---- Shapes --------------------------------------------------------------------------
 
---- A table of fields.
+--- A table of fields.  `together` says what fields require of each other: it gets what the
+-- rules made of them - nil where there is none, or a faulty one - and calls `fault(message,
+-- field, ...)` with a whole sentence and the fields that it is about, the first of which
+-- gets it.  Where one of them is faulty by itself, nothing is said about them together.
 ---@param fields table<string, omade.rule|omade.shape|fun(): omade.rule>
----@param o? {optional?: boolean, at_least_one?: boolean}
+---@param o? {optional?: boolean, at_least_one?: boolean, together?: omade.together}
 ---@return omade.shape
 function v.shape(fields, o)
   o = o or {}
@@ -329,7 +335,7 @@ function v.shape(fields, o)
   end
   table.sort(names)
   return { fields = rules, names = names, is_shape = true, optional = o.optional,
-           at_least_one = o.at_least_one }
+           at_least_one = o.at_least_one, together = o.together }
 end
 
 --- The same rule or shape, which may be absent or null.
@@ -373,6 +379,17 @@ local function fault(faults, path, field, message)
   faults[#faults + 1] = { path = path, message = label_of(path, field) .. " " .. message }
 end
 
+local function check_together(shape, result, path, faults)
+  local faulty, prefix = {}, path == "" and "" or path .. "."
+  for _, one in ipairs(faults) do faulty[one.path] = true end
+  shape.together(result, function(message, ...)
+    for _, name in ipairs { ... } do
+      if faulty[prefix .. name] then return end
+    end
+    faults[#faults + 1] = { path = prefix .. (...), message = message }
+  end, faults.req)
+end
+
 local function check_fields(shape, value, from_text, path, faults)
   if type(value) ~= "table" and type(value) ~= "userdata" or json.is_array(value) then
     faults[#faults + 1] = { path = path, message = path == "" and "The body must be an object"
@@ -390,10 +407,12 @@ local function check_fields(shape, value, from_text, path, faults)
   if shape.at_least_one and given == 0 and #faults == 0 then
     faults[#faults + 1] = { path = path, message = "Nothing to change was given" }
   end
+  if shape.together then check_together(shape, result, path, faults) end
   return result
 end
 
---- Checks one value; faults are added to a list of {path, message}.
+--- Checks one value; faults are added to a list of {path, message}, whose `req`, if any, is
+-- what `together` gets.
 ---@param field omade.rule|omade.shape
 ---@param value any
 ---@param from_text boolean
@@ -440,7 +459,7 @@ end
 ---@param req omade.request
 ---@param shapes {[1]: string, [2]: omade.shape}[] of each part
 function v.request(req, shapes)
-  local faults = {}
+  local faults = { req = req }
   for _, entry in ipairs(shapes) do
     local part, shape = entry[1], entry[2]
     local value = req[part]
@@ -460,7 +479,7 @@ end
 ---@param shape omade.shape
 ---@return table
 function v.body(req, shape)
-  local faults = {}
+  local faults = { req = req }
   local body = req.body
   if body == nil then body = shape.optional and MISSING or {} end
   local value = v.check(shape, body, req.form ~= nil, "", faults)

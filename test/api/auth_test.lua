@@ -263,6 +263,7 @@ return {
     local body = check.status(change(OTHER, OTHER), 400, "WRONG_PASSWORD").json()
     check.equal(body.error, "Current password is incorrect")
     refused(change(GOOD, OTHER, GOOD), "confirm_password")
+    refused(change(nil, OTHER, GOOD), "current_password", "confirm_password")
     refused(change(GOOD, "Password1!"), "new_password")
     everywhere(second.access_token, 200)
     check.status(change(GOOD, OTHER), 200)

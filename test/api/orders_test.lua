@@ -187,6 +187,31 @@ return {
     check.truthy(answer.json().fields.guest_email)
   end },
 
+  { "all faults of a body at once, with what fields require of each other", function()
+    local function refused(body, token, ...)
+      local answer = check.status(place(body, token), 400, "VALIDATION_ERROR").json()
+      local expected = {}
+      for _, field in ipairs { ... } do expected[field] = true end
+      for field in pairs(answer.fields) do check.truthy(expected[field], field .. ": not a fault, but it") end
+      for field in pairs(expected) do check.truthy(answer.fields[field], field .. ": a fault, but it") end
+      return answer
+    end
+    refused({ items = { one(CAKE, 1) }, fulfilment = "delivery", tip_amount = -1 }, john,
+            "tip_amount", "address", "delivery_schedule_id")
+    refused({ items = {}, guest_name = "G", redeem_points = 5 }, nil,
+            "items", "guest_name", "guest_email", "redeem_points")
+    -- a faulty field is not missing, too
+    refused({ items = { one(CAKE, 1) }, guest_name = "Greta", guest_phone = "x" }, nil, "guest_phone")
+    refused({ items = { one(CAKE, 1) }, fulfilment = "delivery", address = "x", delivery_schedule_id = "x" }, john,
+            "address", "delivery_schedule_id")
+    local vegan = { flavor = "carrot", size = "small_6", frosting = "fondant", dietary = { "vegan" } }
+    local sweet = { flavor = "vanilla", frosting = "whipped_cream", decorations = { { id = "piped_borders" } }, dietary = { "vegan" } }
+    local answer = refused({ items = { { product_id = CAKE, custom_cake = vegan }, { product_id = CAKE, custom_cake = sweet } }, notes = 5 },
+                           john, "notes", "items[0].custom_cake.dietary[0]", "items[1].custom_cake.size",
+                           "items[1].custom_cake.decorations[0]", "items[1].custom_cake.dietary[0]")
+    check.equal(#answer.errors, 6)       -- the first cake goes neither with carrot nor with fondant
+  end },
+
   { "a client's price, total, status and owner count for nothing", function()
     local order = placed({ items = { { product_id = CAKE, quantity = 1, unit_price = 0.01 } }, total_amount = 0.01, status = "delivered",
                            user_id = JANE, discount_amount = 20 }, john)
@@ -363,6 +388,30 @@ return {
     check.status(act("patch", order, "schedule", john, { delivery_schedule_id = first }), 409, "INVALID_TRANSITION")
     local pickup = placed({ items = { one(CAKE, 1) } }, john)
     check.equal(check.status(act("patch", pickup, "schedule", john, { pickup_at = "2030-01-01T10:00:00+01:00" }), 200).json().data.pickup_at, "2030-01-01T09:00:00.000Z")
+    move(pickup, "confirmed", "preparing", "ready")
+    check.status(act("patch", pickup, "schedule", staff, { pickup_at = "2030-01-02T10:00:00Z" }), 200)
+    move(pickup, "delivered")
+    check.status(act("patch", pickup, "schedule", staff, { pickup_at = "2030-01-03T10:00:00Z" }), 409, "INVALID_TRANSITION")
+  end },
+
+  { "an earlier date for a cake, as soon as its rush fee was paid for", function()
+    local function noon(days)
+      return value("SELECT to_char((current_date + %d) + time '12:00', 'YYYY-MM-DD\"T\"HH24:MI:SSZ')", days)
+    end
+    local function ordered(fields, days)
+      local cake = { flavor = "vanilla", size = "small_6", frosting = "buttercream" }
+      for name, content in pairs(fields) do cake[name] = content end
+      return placed({ items = { { product_id = CAKE, custom_cake = cake } }, pickup_at = noon(days) }, john)
+    end
+    local function refused(order, days, earliest)
+      local answer = check.status(act("patch", order, "schedule", john, { pickup_at = noon(days) }), 422, "LEAD_TIME")
+      check.equal(answer.json().earliest_date, value("SELECT current_date + %d", earliest))
+    end
+    local plain = ordered({}, 9)
+    refused(plain, 1, 2)
+    check.status(act("patch", plain, "schedule", john, { pickup_at = noon(2) }), 200)
+    refused(ordered({ layers = 4 }, 2), 1, 2)         -- 25.00 were paid, 50.00 would be due
+    refused(ordered({ decorations = { { id = "themed_toppers" } } }, 9), 4, 5)
   end },
 
   { "refunds, to the cent and no further", function()
@@ -476,6 +525,7 @@ return {
     check.equal(found.orders[1].id, order.id)
     found = client.get(ORDERS .. "/all?customer=john%40example.com&limit=100", { token = staff }).json().data
     check.truthy(found.total > 10)
+    check.equal(client.get(ORDERS .. "/all?customer=" .. JOHN, { token = staff }).json().data.total, found.total)
     check.equal(client.get(ORDERS .. "/all?order_number=" .. order.order_number, { token = staff }).json().data.total, 1)
     local today = value "SELECT (now() AT TIME ZONE 'UTC')::date"
     check.equal(client.get(ORDERS .. "/all?date_from=" .. today .. "&date_to=" .. today, { token = staff }).json().data.total,

@@ -162,6 +162,7 @@ return {
       for _, bad in ipairs(list) do field(create { [name] = bad }, name) end
     end
     field(create { amount = 100.01 }, "amount")
+    field(create { code = "x", amount = 100.01, valid_to = "2020-01-01T00:00:00Z" }, "code", "amount", "valid_to")
     created { amount = 100 }
     created { amount = 0.01 }
     created { discount_type = "fixed", amount = 100.01 }

@@ -67,9 +67,13 @@ local Reset <const> = v.shape { token = TOKEN, password = new_password() }
 local Email <const> = v.shape { email = v.email(), password = password() }
 local Confirm <const> = v.shape { token = TOKEN }
 local Leave <const> = v.shape { password = v.text { trim = false, min = 1, max = passwords.MAX, optional = true } }
-local ChangePassword <const> = v.shape {
+local ChangePassword <const> = v.shape({
   current_password = password(), new_password = new_password(), confirm_password = password(),
-}
+}, { together = function(given, fault)
+  if given.new_password and given.new_password ~= given.confirm_password then
+    fault("Confirm password must be the new password", "confirm_password")
+  end
+end })
 
 ---- Signing in -----------------------------------------------------------------------------
 
@@ -188,9 +192,6 @@ local WRONG <const> = "Current password is incorrect"
 
 local function change_password(req)
   local given, own = req.body, accounts.own(req)
-  if given.new_password ~= given.confirm_password then
-    refuse_field("confirm_password", "Confirm password must be the new password")
-  end
   accounts.demand(req, own, given.current_password, "current_password", WRONG)
   local hash = accounts.hash(given.new_password)
   local changed = sessions.change(own.id, req.user.session_id, function()

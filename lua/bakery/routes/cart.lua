@@ -33,14 +33,18 @@ local Change <const> = v.shape {
 
 local Line <const> = v.shape { line_id = v.uuid { optional = true } }
 
-local Wish <const> = v.shape {
+local Wish <const> = v.shape({
   promo_code           = v.text { min = 1, max = 50, optional = true },
   redeem_points        = v.integer { min = 0, max = 2147483647, default = 0 },
   fulfilment           = v.one_of({ "pickup", "delivery" }, { default = "pickup" }),
   pickup_at            = v.time { optional = true },
   tip_amount           = v.money { min = 0, max = "999.99", optional = true },
   delivery_schedule_id = v.uuid { optional = true },
-}
+}, { together = function(wish, fault, req)
+  if not req.user and (wish.redeem_points or 0) > 0 then
+    fault("Redeem points is for signed-in customers", "redeem_points")
+  end
+end })
 
 ---- Whose, and what it may hold --------------------------------------------------------------
 
@@ -198,9 +202,6 @@ local function shown_lines(priced)
 end
 
 local function quote(req)
-  if not req.user and req.body.redeem_points > 0 then
-    invalid("redeem_points", "Redeem points is for signed-in customers")
-  end
   if req.body.fulfilment == "pickup" then req.body.delivery_schedule_id = nil end
   local priced, purchase = checkout.quote(req)
   local totals = priced.totals

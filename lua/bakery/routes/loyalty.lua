@@ -18,11 +18,13 @@ local STEP_MAX   <const> = 1000000         -- of one correction
 
 local List <const> = v.shape(page.fields())
 
-local Adjustment <const> = v.shape {
+local Adjustment <const> = v.shape({
   user_id = v.uuid(),
   points  = v.integer { min = -STEP_MAX, max = STEP_MAX },
   reason  = v.text { min = 1, max = 500 },
-}
+}, { together = function(adjustment, fault)
+  if adjustment.points == 0 then fault("Points must not be 0", "points") end
+end })
 
 ---- Handlers: request in, answer out ----------------------------------------------------------
 
@@ -67,7 +69,6 @@ local ADJUST <const> = [[
 
 local function adjust(req)
   local user_id, points, reason = req.body.user_id, req.body.points, req.body.reason
-  if points == 0 then v.refuse { { path = "points", message = "Points must not be 0" } } end
   return idempotency.run(req, function()
     check_balance(user_id, points)
     db.batch {

@@ -5,6 +5,7 @@ local answers     = require "bakery.rules.answers"
 local audit       = require "bakery.services.audit"
 local auth        = require "omade.auth"
 local cake_shape  = require "bakery.rules.cake_shape"
+local cakes       = require "bakery.rules.cakes"
 local changes     = require "bakery.services.order_changes"
 local checkout    = require "bakery.services.checkout"
 local days        = require "bakery.services.days"
@@ -21,6 +22,7 @@ local reschedule  = require "bakery.services.reschedule"
 local rules       = require "bakery.rules.orders"
 local s           = require "omade.schema"
 local shop        = require "bakery.services.shop"
+local uuid        = require "omade.uuid"
 local v           = require "omade.validate"
 local view        = require "bakery.services.order_view"
 local web         = require "omade.web"
@@ -37,7 +39,41 @@ local Address <const> = v.shape({
   notes       = v.text { max = 300, optional = true },
 }, { optional = true })
 
-local NewOrder <const> = v.shape {
+local function check_hand_over(order, fault)
+  if order.fulfilment ~= "delivery" then return end
+  if not order.delivery_schedule_id then
+    fault("Delivery schedule id is required for delivery", "delivery_schedule_id")
+  end
+  if not order.address then fault("Address is required for delivery", "address") end
+end
+
+local function check_guest(order, fault)
+  if not order.guest_name then fault("Guest name is required", "guest_name") end
+  if not order.guest_email and not order.guest_phone then
+    fault("Guest email or guest phone is required", "guest_email", "guest_phone")
+  end
+  if (order.redeem_points or 0) > 0 then fault("Redeem points is for signed-in customers", "redeem_points") end
+end
+
+--- Those of a cart were looked at when they were added.
+local function check_cakes(order, fault)
+  for i, item in ipairs(order.items or {}) do
+    for _, issue in ipairs(item.custom_cake and cakes.issues(item.custom_cake) or {}) do
+      fault(issue.message, ("items[%d].custom_cake.%s"):format(i - 1, issue.field))
+    end
+  end
+end
+
+local function check_order(order, fault, req)
+  check_hand_over(order, fault)
+  if not shop.takes(order.payment_method) then
+    fault("Payment method is not taken by the shop", "payment_method")
+  end
+  if not req.user then check_guest(order, fault) end
+  check_cakes(order, fault)
+end
+
+local NewOrder <const> = v.shape({
   fulfilment           = v.one_of({ "pickup", "delivery" }, { default = "pickup" }),
   pickup_at            = v.time { optional = true },
   delivery_schedule_id = v.uuid { optional = true },
@@ -55,7 +91,7 @@ local NewOrder <const> = v.shape {
     quantity    = v.integer { min = 1, max = 50, default = 1 },
     custom_cake = v.optional(cake_shape),
   }, { min = 1, max = 50, optional = true }),
-}
+}, { together = check_order })
 
 local List <const> = {
   status         = v.one_of(rules.STATUSES, { optional = true }),
@@ -88,10 +124,14 @@ local Status <const> = v.shape {
 
 local Reason <const> = v.shape({ reason = v.text { max = 500, optional = true } }, { optional = true })
 
-local Schedule <const> = v.shape {
+local Schedule <const> = v.shape({
   delivery_schedule_id = v.uuid { optional = true },
   pickup_at            = v.time { optional = true },
-}
+}, { together = function(date, fault)
+  if (date.delivery_schedule_id == nil) == (date.pickup_at == nil) then
+    fault("Delivery schedule id or pickup at is required", "delivery_schedule_id", "pickup_at")
+  end
+end })
 
 local Payment <const> = v.shape {
   payment_status    = v.one_of { "pending", "paid", "failed" },
@@ -105,44 +145,16 @@ local Refund <const> = v.shape({
 
 ---- Placing ------------------------------------------------------------------------------------
 
-local function invalid(faults)
-  local list = {}
-  for field, message in pairs(faults) do list[#list + 1] = { path = field, message = message } end
-  table.sort(list, function(a, b) return a.message < b.message end)
-  v.refuse(list)
-end
-
---- What fields require of each other.
-local function check_order(req)
-  local body, faults = req.body, {}
-  if body.fulfilment == "delivery" then
-    if not body.delivery_schedule_id then faults.delivery_schedule_id = "Delivery schedule id is required for delivery" end
-    if not body.address then faults.address = "Address is required for delivery" end
-  else
-    body.delivery_schedule_id = nil
-  end
-  if not shop.takes(body.payment_method) then faults.payment_method = "Payment method is not taken by the shop" end
-  if not req.user then
-    if not body.guest_name then faults.guest_name = "Guest name is required" end
-    if not body.guest_email and not body.guest_phone then
-      faults.guest_email = "Guest email or guest phone is required"
-    end
-    if body.redeem_points > 0 then faults.redeem_points = "Redeem points is for signed-in customers" end
-  end
-  if next(faults) then invalid(faults) end
-end
-
---- Those of a cart were looked at when they were added.
 local function check_pictures(items)
-  local cakes = {}
+  local configurations = {}
   for i, item in ipairs(items or {}) do
-    if item.custom_cake then cakes[("items[%d].custom_cake"):format(i - 1)] = item.custom_cake end
+    if item.custom_cake then configurations[("items[%d].custom_cake"):format(i - 1)] = item.custom_cake end
   end
-  pictures.check(cakes)
+  pictures.check(configurations)
 end
 
 local function create(req)
-  check_order(req)
+  if req.body.fulfilment ~= "delivery" then req.body.delivery_schedule_id = nil end
   check_pictures(req.body.items)
   return checkout.place(req)
 end
@@ -182,7 +194,11 @@ local function every_order(req)
   local filter = filter_of(q)
   filter:add("o.order_number = %s", q.order_number)
   filter:add("o.delivery_schedule_id = %s", q.delivery_schedule_id)
-  filter:add("o.id IN (SELECT order_id FROM search_orders(%s))", q.customer)
+  if uuid.valid(q.customer) then
+    filter:add("o.user_id = %s", q.customer)
+  else
+    filter:add("o.id IN (SELECT order_id FROM search_orders(%s))", q.customer)
+  end
   return page.list("orders", q, {
     select = view.COLUMNS .. ", u.name AS customer_name, u.email AS customer_email" .. ITEMS,
     from = "orders o LEFT JOIN users u ON u.id = o.user_id" .. filter:sql(),
@@ -277,9 +293,6 @@ end
 
 local function set_schedule(req)
   local id, body = req.params.id, req.body
-  if (body.delivery_schedule_id == nil) == (body.pickup_at == nil) then
-    invalid { delivery_schedule_id = "Delivery schedule id or pickup at is required" }
-  end
   local staff = access.is_staff(req)
   reschedule.run(id, body, { staff = staff, also = staff and audited(req, "order.schedule", {
     delivery_schedule_id = body.delivery_schedule_id, pickup_at = body.pickup_at }) or nil })

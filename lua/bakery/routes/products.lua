@@ -49,17 +49,28 @@ local NewProduct <const> = v.shape {
   allergens       = v.list(v.one_of(ALLERGENS), { max = 14, unique = true, optional = true }),
 }
 
-local StockChange <const> = v.shape {
+local StockChange <const> = v.shape({
   stockChange = v.integer { min = -2147483647, max = 2147483647, optional = true },
   stock       = v.integer { min = 0, max = 2147483647, optional = true },
-}
+}, { together = function(change, fault)
+  if (change.stock == nil) == (change.stockChange == nil) then
+    fault("Give either stock or stockChange", "stock", "stockChange")
+  end
+end })
 
-local BulkStock <const> = v.shape {
+local BulkStock <const> = v.shape({
   updates = v.list(v.shape {
     id    = v.uuid(),
     stock = v.integer { min = 0, max = 2147483647 },
   }, { min = 1, max = 500 }),
-}
+}, { together = function(bulk, fault)
+  local seen = {}
+  for i, update in ipairs(bulk.updates or {}) do
+    local id = update.id or ""
+    if seen[id] then fault("A product is listed twice", ("updates[%d].id"):format(i - 1)) end
+    seen[id] = id ~= ""
+  end
+end })
 
 ---- Answers -----------------------------------------------------------------------------------
 
@@ -156,10 +167,6 @@ end
 
 local changing <const> = require("bakery.services.product_cache").changing
 
-local function invalid(message, field)
-  v.refuse { { path = field, message = message } }
-end
-
 -- text[] in PostgreSQL's own form; the words are from a fixed list.
 local function array(words)
   return words and "{" .. table.concat(words, ",") .. "}"
@@ -249,9 +256,6 @@ local STOCK <const> = [[
 
 local function change_stock(req)
   local id, new = req.params.id, req.body
-  if (new.stock == nil) == (new.stockChange == nil) then
-    invalid("Give either stock or stockChange", "stock")
-  end
   local changed = traced(req, "product.stock", id, function(row)
     return { stock = row.stock, change = new.stockChange }
   end, STOCK, new.stock, new.stockChange)
@@ -294,12 +298,8 @@ end
 
 --- All or nothing.
 local function bulk_stock(req)
-  local stock, ids, seen = {}, {}, {}
-  for i, update in ipairs(req.body.updates) do
-    if seen[update.id] then invalid("A product is listed twice", ("updates[%d].id"):format(i - 1)) end
-    seen[update.id] = true
-    ids[i], stock[i] = update.id, update.stock
-  end
+  local stock, ids = {}, {}
+  for i, update in ipairs(req.body.updates) do ids[i], stock[i] = update.id, update.stock end
 
   local unknown = changing(ids, function() return set_stock(req, ids, stock) end)
   if unknown then

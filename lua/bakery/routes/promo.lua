@@ -34,7 +34,16 @@ local FIELDS <const> = {
 
 local Check <const>, CheckBody <const> = v.shape(FIELDS), v.shape(FIELDS, { optional = true })
 
-local Promo <const> = v.shape {
+--- What fields require of each other.
+local function check(promo, fault)
+  local from, to = promo.valid_from, promo.valid_to
+  if promo.discount_type == "percent" and promo.amount and promo.amount > PERCENT_MAX then
+    fault("Amount must be at most 100 for a percentage", "amount")
+  end
+  if from and to and time.parse(to) <= time.parse(from) then fault("Valid to must be after valid from", "valid_to") end
+end
+
+local Promo <const> = v.shape({
   code           = v.text { min = 3, max = 50 },
   discount_type  = v.one_of { "percent", "fixed" },
   amount         = v.money { min = "0.01", max = "999999.99" },
@@ -43,7 +52,7 @@ local Promo <const> = v.shape {
   usage_limit    = v.integer { min = 1, max = INTEGER_MAX, optional = true },
   per_user_limit = v.integer { min = 1, max = INTEGER_MAX, optional = true },
   minimum_order  = v.money { min = 0, max = "999999.99", optional = true },
-}
+}, { together = check })
 
 ---- What a code is worth --------------------------------------------------------------------------
 
@@ -90,18 +99,6 @@ local function active(req)
     AND (p.usage_limit IS NULL OR p.used_count < p.usage_limit)]])
 end
 
---- What fields require of each other.
-local function check(promo)
-  local faults = {}
-  if promo.discount_type == "percent" and promo.amount > PERCENT_MAX then
-    faults[1] = { path = "amount", message = "Amount must be at most 100 for a percentage" }
-  end
-  if time.parse(promo.valid_to) <= time.parse(promo.valid_from) then
-    faults[#faults + 1] = { path = "valid_to", message = "Valid to must be after valid from" }
-  end
-  v.refuse(faults)
-end
-
 --- Runs fn, and says in our words that the code is taken.
 local function unless_taken(fn)
   local ok, result = pcall(fn)
@@ -119,7 +116,6 @@ local INSERT <const> = [[
 
 local function create(req)
   local new = req.body
-  check(new)
   local row = unless_taken(function()
     return db.transaction(function()
       local made = db.row(INSERT, new.code, new.discount_type, new.amount, new.valid_from, new.valid_to,
@@ -148,8 +144,11 @@ local NAMES <const> = { "code", "discount_type", "amount", "valid_from", "valid_
 
 --- Refuses what the promotion must not become.
 local function check_change(was, new)
-  check { discount_type = new.discount_type or was.discount_type, amount = new.amount or was.amount:money(),
-          valid_from = new.valid_from or was.valid_from, valid_to = new.valid_to or was.valid_to }
+  local faults = {}
+  check({ discount_type = new.discount_type or was.discount_type, amount = new.amount or was.amount:money(),
+          valid_from = new.valid_from or was.valid_from, valid_to = new.valid_to or was.valid_to },
+        function(message, field) faults[#faults + 1] = { path = field, message = message } end)
+  v.refuse(faults)
 end
 
 local function save(id, new)

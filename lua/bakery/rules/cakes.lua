@@ -96,31 +96,34 @@ end
 ---- What goes together --------------------------------------------------------------------
 
 local function decoration_issues(cake, add)
-  local seen = {}
+  local seen, frosting = {}, FROSTING[cake.frosting or ""]
   for i, chosen in ipairs(cake.decorations or {}) do
-    local where, decoration = ("decorations[%d]"):format(i - 1), DECORATION[chosen.id]
-    if seen[chosen.id] then add(where, decoration.name .. " is listed twice") end
-    seen[chosen.id] = true
-    if decoration.piping and FROSTING[cake.frosting].no_piping then
-      add(where, FROSTING[cake.frosting].name .. " takes no piping")
+    local where, decoration = ("decorations[%d]"):format(i - 1), DECORATION[chosen.id or ""]
+    if decoration then
+      if seen[chosen.id] then add(where, decoration.name .. " is listed twice") end
+      seen[chosen.id] = true
+      if decoration.piping and frosting and frosting.no_piping then
+        add(where, frosting.name .. " takes no piping")
+      end
     end
   end
 end
 
 local function dietary_issues(cake, add)
+  local flavor, frosting = FLAVOR[cake.flavor or ""], FROSTING[cake.frosting or ""]
   for i, id in ipairs(cake.dietary or {}) do
     local where, diet = ("dietary[%d]"):format(i - 1), DIET[id]
-    if not contains(diet.flavors, cake.flavor) then
-      add(where, ("%s is not to be had with %s"):format(diet.name, FLAVOR[cake.flavor].name))
+    if flavor and not contains(diet.flavors, flavor.id) then
+      add(where, ("%s is not to be had with %s"):format(diet.name, flavor.name))
     end
-    if not contains(diet.frostings, cake.frosting) then
-      add(where, ("%s is not to be had with %s"):format(diet.name, FROSTING[cake.frosting].name))
+    if frosting and not contains(diet.frostings, frosting.id) then
+      add(where, ("%s is not to be had with %s"):format(diet.name, frosting.name))
     end
   end
 end
 
 --- What does not go together.
----@param cake table a configuration, as its shape made it
+---@param cake table a configuration, as its shape made it; faulty parts are missing
 ---@return {field: string, message: string}[]
 function cakes.issues(cake)
   local issues = {}
