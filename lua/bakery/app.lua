@@ -58,7 +58,7 @@ return {
     OUTBOX_TIMEOUT        = { type = "integer", default = 10, min = 1, max = 120, doc = "seconds for one try" },
     OUTBOX_ATTEMPTS       = { type = "integer", default = 10, min = 1, max = 100, doc = "tries before a message is given up" },
     OUTBOX_RETRY_SECONDS  = { type = "integer", default = 5, min = 0, max = 3600, doc = "before the second try; doubles" },
-    OUTBOX_KEEP_DAYS      = { type = "integer", default = 30, min = 1, doc = "how long sent messages are kept" },
+    OUTBOX_KEEP_DAYS      = { type = "integer", default = 30, min = 1, doc = "how long messages are kept that were sent or given up" },
 
     PAYMENT_METHODS        = { type = "list", default = { "cash", "card_on_delivery", "bank_transfer", "online" },
                                doc = "what the shop takes" },

@@ -29,7 +29,7 @@ function tasks.cancel_unpaid()
 end
 
 --- What is over goes: answers kept by Idempotency-Key for a day, tokens of letters.
-local function clean()
+function tasks.clean()
   local answers, letters = auth.as_system(function() return idempotency.clean(), tokens.clean() end)
   if answers + letters > 0 then
     log.info("cleaned", { idempotency_keys = answers, password_resets = letters })
@@ -58,7 +58,7 @@ end
 
 every(30, "orders.unpaid", tasks.cancel_unpaid)
 every(2, "cache.reads", cache.tell_reads, { where = "worker" })
-every(3600, "cleaning", clean)
+every(3600, "cleaning", tasks.clean)
 every(3600, "figures", compact)
 every(3600, "forgetting", tasks.forget)
 

@@ -5,18 +5,19 @@ BEGIN;
 -- ---- outbox -------------------------------------------------------------------------
 
 SELECT t.app('customer', t.usr(1)::text);
-INSERT INTO outbox (topic, aggregate_id, payload) VALUES ('order.created', t.ord(34), '{"n": 1}'), ('order.status_changed', t.ord(34), '{"n": 2}');
+INSERT INTO outbox (topic, aggregate_id, payload) VALUES ('order.created', t.ord(34), '{"n": 1}'), ('order.status_changed', t.ord(34), '{"n": 2}'), ('order.refunded', t.ord(34), '{"n": 3}');
 SELECT t.app('system');
-SELECT t.same(string_agg(payload ->> 'n', ' ' ORDER BY id), '1 2', 'messages of an order are in the order of id')
+SELECT t.same(string_agg(payload ->> 'n', ' ' ORDER BY id), '1 2 3', 'messages of an order are in the order of id')
   FROM outbox WHERE aggregate_id = t.ord(34);
 SELECT t.ok(t.plan($$SELECT id FROM outbox WHERE sent_at IS NULL AND failed_at IS NULL AND available_at <= now()
                       ORDER BY available_at, id LIMIT 10 FOR UPDATE SKIP LOCKED$$) ~ 'idx_outbox_waiting.*', 'the waiting ones have an index'),
        t.ok(t.plan($$SELECT 1 FROM outbox WHERE aggregate_id = t.ord(34) AND id < 5 AND sent_at IS NULL$$) ~ 'idx_outbox_aggregate',
             'so have those before one of the same order');
 UPDATE outbox SET sent_at = now() WHERE payload ->> 'n' = '1' AND aggregate_id = t.ord(34);
+UPDATE outbox SET failed_at = now() WHERE payload ->> 'n' = '3' AND aggregate_id = t.ord(34);
 SELECT t.fails($$UPDATE outbox SET failed_at = now() WHERE sent_at IS NOT NULL$$, '23514', 'sent or failed, not both');
 SELECT t.fails($$UPDATE outbox SET payload = '{}'$$, '42501', 'a message is not changed');
-SELECT t.same(t.attempt('DELETE FROM outbox WHERE aggregate_id = t.ord(34)'), '1', 'only sent ones go');
+SELECT t.same(t.attempt('DELETE FROM outbox WHERE aggregate_id = t.ord(34)'), '2', 'only sent ones go, and those given up');
 
 -- ---- kept answers -------------------------------------------------------------------
 

@@ -33,9 +33,11 @@ local STATUS <const> = {
 
 ---- Handlers: request in, answer out ------------------------------------------------------------
 
+--- Letters say to whom they go: who reads them leaves a trace.
 local function list(req)
   local q = req.query
   local filter = page.filter()
+  audit.write(req, "outbox.list", "outbox", nil, { topic = q.topic, aggregate_id = q.aggregate_id, page = q.page })
   filter:add("o.topic = %s", q.topic)
   filter:add("o.aggregate_id = %s", q.aggregate_id)
   local where = filter:sql()

@@ -40,6 +40,7 @@ local NewUser <const>, Change <const> = fields(WORKERS), v.partial(fields(ROLES)
 
 local function list(req)
   local q, filter = req.query, page.filter()
+  audit.write(req, "user.list", "user", nil, { search = q.search, role = q.role, page = q.page })
   filter:add("role = %s", q.role)
   if q.search and q.search ~= "" then filter:add("id IN (SELECT user_id FROM search_customers(%s))", q.search) end
   local where = filter:sql()

@@ -93,11 +93,13 @@ function worker.run()
   end)
 end
 
-local FORGET <const> = "DELETE FROM outbox WHERE sent_at < now() - $1::int * interval '1 day'"
-
---- What was sent long ago goes.
+--- What was sent or given up long ago goes.
 function worker.forget()
-  local count = auth.as_system(function() return db.exec(FORGET, config.get "OUTBOX_KEEP_DAYS") end)
+  local days = config.get "OUTBOX_KEEP_DAYS"
+  local count = auth.as_system(function()
+    return db.exec("DELETE FROM outbox WHERE sent_at < now() - $1::int * interval '1 day'", days)
+      + db.exec("DELETE FROM outbox WHERE failed_at < now() - $1::int * interval '1 day'", days)
+  end)
   if count > 0 then log.info("cleaned", { outbox = count }) end
 end
 
