@@ -315,6 +315,15 @@ omade db locks
 holder=$(owner "SELECT pid FROM pg_stat_activity WHERE application_name = 'holder'")
 check 'locks: who waits for whom' says 0 "UPDATE bloated SET n = 1 WHERE id = 10; +$holder +idle in transaction"
 check 'locks: advice' has "^- session $holder \(idle in transaction\) blocks 1:.*pg_terminate_backend\($holder\)"
+begin third 'BEGIN; LOCK TABLE bloated;'
+until_true waits third
+begin fourth 'SELECT count(*) FROM bloated;'
+until_true waits fourth
+omade db locks
+check 'locks: a queue behind one session' has "^- session $holder \(idle in transaction\) blocks 3:"
+check 'locks: only its head is named' test "$(grep -c '^- session' "$work/out")" == 1
+finish fourth
+finish third
 omade db locks --json
 check 'locks --json' json_has '{rows,0,blocker}' "$holder"
 omade db activity
@@ -595,6 +604,12 @@ until_true lines "$work/answers" 3
 owner "CREATE UNIQUE INDEX CONCURRENTLY products_once ON products ((length(id::text)))" 2>/dev/null || true
 omade db maintain weekly
 check 'maintain beside a server' grep -q '^VACUUM (ANALYZE) public.products  ' "$work/out"
+begin locker 'BEGIN; LOCK TABLE products IN SHARE MODE;'
+until_true has_done locker 'LOCK TABLE'
+omade PGOPTIONS='-c lock_timeout=300ms' db maintain weekly
+check 'maintain: a table that another session has locked' says 1 '^VACUUM \(ANALYZE\) public.products   failed: .*lock timeout'
+check 'maintain: the others' has '^VACUUM \(ANALYZE\) public.orders   [0-9.]+ s$'
+finish locker
 touch "$work/enough"
 wait "$asking" || true
 check 'every request was answered' test "$(sort -u "$work/answers")" == 200
@@ -645,6 +660,12 @@ check 'stats: hits' has '^- Redis [0-9.]+: .* in use, .* hits, '
 omade cache stats --json
 check 'stats --json' json_has '{keys,0,keys}' "$count"
 check 'stats --json: hit rate' json_has '{products,hit_percent}' 50
+reader=omade_reads_$$ address=${REDIS_URL#*://}
+redis flushdb >/dev/null
+redis acl setuser "$reader" on '>reads' '~*' +@read +@connection >/dev/null
+omade REDIS_URL="redis://$reader:reads@${address#*@}" cache warm
+redis acl deluser "$reader" >/dev/null
+check 'warm: Redis keeps nothing' complains 1 'Redis kept none of [0-9]+ products'
 policy=$(redis config get maxmemory-policy | tail -n 1)
 redis config set maxmemory-policy allkeys-lru >/dev/null
 omade cache stats

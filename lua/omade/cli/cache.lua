@@ -135,6 +135,7 @@ local function warm()
     all(table.unpack(loads))
     kept = kept + redis.call("EXISTS", table.unpack(keys))
   end
+  if kept == 0 and #ids > 0 then error(("Redis kept none of %d products: is it full (maxmemory)?"):format(#ids), 0) end
   files.print(("%d of %d products are in the cache\n"):format(kept, #ids))
 end
 

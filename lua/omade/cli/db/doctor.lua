@@ -99,6 +99,7 @@ local NOW <const> = "SELECT current_setting($1) AS now"
 local SMALL <const> = "SELECT FROM (SELECT) x WHERE 2 * pg_size_bytes(current_setting($1)) < pg_size_bytes($2)"
 
 local function check_setting(rows, tell, setting)
+  if not (setting.exact or setting.half) then return end
   local wanted = setting.value:gsub("'", "")
   local now = rows(NOW, setting.name)[1].now
   if setting.exact and now ~= wanted or setting.half and #rows(SMALL, setting.name, wanted) > 0 then

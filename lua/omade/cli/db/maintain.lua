@@ -16,10 +16,11 @@ local session = require "omade.core.session"
 
 local LOCK <const> = "SELECT pg_try_advisory_lock(hashtextextended('omade.maintain', 0)) AS got"
 
--- As gentle as autovacuum.  A lock that does not come is given up; so is the work when
--- this process is gone.
+-- As gentle as autovacuum.  A lock that does not come is given up (PGOPTIONS may say when); so
+-- is the work when this process is gone.
 local SETTINGS <const> = [[
-  SET statement_timeout = 0; SET lock_timeout = '60s'; SET vacuum_cost_delay = '2ms';
+  SELECT set_config('lock_timeout', '60s', false) WHERE current_setting('lock_timeout') = '0';
+  SET statement_timeout = 0; SET vacuum_cost_delay = '2ms';
   SET client_connection_check_interval = '2s']]
 
 local TABLES <const> = [[

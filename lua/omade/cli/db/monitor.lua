@@ -240,13 +240,25 @@ function locks.ask(s)
   return ask.rows(s, LOCKS)
 end
 
+--- How many wait for a session, or for one that waits for it.
+local function count_behind(found, blocker)
+  local behind, last, count = { [blocker] = true }, nil, 0
+  while count ~= last do
+    last = count
+    for _, row in ipairs(found) do
+      if behind[row.blocker] and not behind[row.pid] then behind[row.pid], count = true, count + 1 end
+    end
+  end
+  return count
+end
+
 function locks.advise(found)
   local lines, add = list()
   local first, count = {}, {}
   for _, row in ipairs(found) do
-    if row.blocker_waits ~= "t" then
-      if not count[row.blocker] then first[#first + 1] = row end
-      count[row.blocker] = (count[row.blocker] or 0) + 1
+    if row.blocker_waits ~= "t" and not count[row.blocker] then
+      first[#first + 1] = row
+      count[row.blocker] = count_behind(found, row.blocker)
     end
   end
   for _, row in ipairs(first) do
