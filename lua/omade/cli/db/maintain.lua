@@ -116,7 +116,7 @@ end
 local function tables(work, every)
   for _, row in ipairs(ask.rows(work.session, TABLES)) do
     if every or row.vacuum == "t" then
-      step(work, "VACUUM (ANALYZE) " .. row.name)
+      step(work, ((every or row.analyze == "t") and "VACUUM (ANALYZE) " or "VACUUM ") .. row.name)
     elseif row.analyze == "t" then
       step(work, "ANALYZE " .. row.name)
     end
