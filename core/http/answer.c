@@ -229,6 +229,24 @@ void answer_give(struct conn *c, struct call *call, struct response *a)
     answer_end(c, call);
 }
 
+void answer_error(struct conn *c, struct call *call, int status, const char *code,
+                  const char *message, bool close)
+{
+    struct server *s = c->server;
+    struct response a = { .status = status, .close = close, .no_gzip = true };
+
+    buf_clear(&s->text);
+    if (s->app.make_error != NULL)
+        s->app.make_error(s->app.ctx, status, code, message, call->request.id, &s->text);
+    if (s->text.n > 0 && s->text.n <= COPY_MAX && !s->text.failed) {
+        a.content_type = SLICE("application/json; charset=utf-8");
+        a.body = buf_slice(&s->text);
+    }
+    if (status == 503 && !response_header(&a, SLICE("Retry-After"), SLICE("1")))
+        a.close = true;
+    answer_give(c, call, &a);
+}
+
 void answer_end(struct conn *c, struct call *call)
 {
     call->ended = true;
@@ -247,4 +265,14 @@ void request_answer(struct request *r, struct response *a)
     }
     call->answered = true;
     release_now(a);
+}
+
+void request_answer_error(struct request *r, int status, const char *code,
+                          const char *message)
+{
+    struct call *call = call_of(r);
+
+    assert(call->handed && !call->answered && !call->done);
+    if (r->conn != NULL) answer_error(r->conn, call, status, code, message, false);
+    call->answered = true;
 }

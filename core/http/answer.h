@@ -33,6 +33,11 @@ void answer_write_head(struct conn *c, const struct call *call, const struct res
 /* The whole of request_answer() for a call with a conn. */
 void answer_give(struct conn *c, struct call *call, struct response *a);
 
+/* An error in the application's words; a 503 says when to come back.  It takes no memory
+ * but what the server keeps. */
+void answer_error(struct conn *c, struct call *call, int status, const char *code,
+                  const char *message, bool close);
+
 /* No more of the answer comes: to WRITING, and on from there when it is written. */
 void answer_end(struct conn *c, struct call *call);
 

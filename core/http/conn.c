@@ -166,24 +166,15 @@ static void finish(struct conn *c)
 
 void conn_refuse(struct conn *c, int status, const char *code, const char *message)
 {
-    struct server *s = c->server;
     struct call *call = c->call;
-    struct response a = { .status = status, .close = true, .no_gzip = true };
 
-    s->stat_refused++;
+    c->server->stat_refused++;
     if (call->answered) {
         conn_lose(c);
         return;
     }
-    buf_clear(&s->text);
-    if (s->app.make_error != NULL)
-        s->app.make_error(s->app.ctx, status, code, message, call->request.id, &s->text);
-    if (s->text.n > 0 && s->text.n <= COPY_MAX && !s->text.failed) {
-        a.content_type = SLICE("application/json; charset=utf-8");
-        a.body = buf_slice(&s->text);
-    }
     upload_drop(call);
-    answer_give(c, call, &a);
+    answer_error(c, call, status, code, message, true);
     forget_input(c);
     if (call->done) return; /* finish() ends it */
     report(call, status);

@@ -12,7 +12,13 @@
 #include "http/conn.h"
 #include "http/pack.h"
 
-enum { SWEEP_MS = 250, SWEEP_DRAIN_MS = 50, READ_MIN = 16, OUT_FIRST = 32 * 1024 };
+enum {
+    SWEEP_MS = 250,
+    SWEEP_DRAIN_MS = 50,
+    READ_MIN = 16,
+    OUT_FIRST = 32 * 1024,
+    TEXT_FIRST = 1024
+};
 
 struct listener {
     struct list_node node;
@@ -339,7 +345,8 @@ struct server *server_new(uv_loop_t *loop, const struct server_settings *setting
     if (s->settings.read_buffer > KEPT_MAX) s->settings.read_buffer = KEPT_MAX;
     scale_times(s);
     s->read_buffer = mem_get((size_t)s->settings.read_buffer);
-    if (s->read_buffer == NULL || buf_room(&s->out, OUT_FIRST) == NULL || !begin_ids(s)) {
+    if (s->read_buffer == NULL || buf_room(&s->out, OUT_FIRST) == NULL ||
+        buf_room(&s->text, TEXT_FIRST) == NULL || !begin_ids(s)) {
         free_server(s);
         return NULL;
     }

@@ -114,6 +114,11 @@ void server_stats(const struct server *s, struct server_stats *stats);
  * body when the client is gone.  A body of up to 16 KiB is copied before it returns. */
 void request_answer(struct request *r, struct response *a);
 
+/* An error in the application's words (make_error), a 503 with Retry-After.  Needs no memory
+ * that could be lacking. */
+void request_answer_error(struct request *r, int status, const char *code,
+                          const char *message);
+
 /* A streamed answer: head, pieces, end.  The body is chunked, on HTTP/1.0 it ends
  * with the connection.  request_stream returns false when the writer should wait
  * for on_drain (the bytes are accepted nevertheless), or the client is gone. */

@@ -134,10 +134,9 @@ static bool write_head(struct conn *c, struct call *call, struct response *a,
 
 static void give_up(struct conn *c, struct call *call, int fd)
 {
-    struct response failed = { .status = 503, .close = true };
-
     close(fd);
-    answer_give(c, call, &failed);
+    answer_error(c, call, 503, "UNAVAILABLE", "The file cannot be read; try again later",
+                 true);
 }
 
 static void begin(struct conn *c, struct call *call, struct response *a, int fd)

@@ -155,10 +155,10 @@ static void answer_allow(struct exchange *x)
         a.body = arena_copy(&r->arena, body.p, body.n);
     }
     if (allow.failed || body.failed || text.p == NULL || !add_allow(x, &a, text))
-        a = (struct response){ .status = 503, .close = true };
+        web_answer_no_memory(x);
+    else request_answer(r, &a);
     buf_free(&allow);
     buf_free(&body);
-    request_answer(r, &a);
 }
 
 /* "path" is part of the contract for an unknown one. */
@@ -175,10 +175,9 @@ static void answer_unknown(struct exchange *x)
     json_add_string(&body, r->path);
     BUF_ADD(&body, "}");
     a.body = arena_copy(&r->arena, body.p, body.n);
-    if (body.failed || a.body.p == NULL)
-        a = (struct response){ .status = 503, .close = true };
+    if (body.failed || a.body.p == NULL) web_answer_no_memory(x);
+    else request_answer(r, &a);
     buf_free(&body);
-    request_answer(r, &a);
 }
 
 static void answer_no_route(struct exchange *x)
@@ -266,7 +265,7 @@ static struct task *make_task(struct exchange *x)
     lua_State *L;
 
     if (task == NULL) {
-        web_answer_error(x, 503, "UNAVAILABLE", "Not enough memory; try again later");
+        web_answer_no_memory(x);
         web_body_gone(x);
         request_done(x->request);
         return NULL;

@@ -76,6 +76,7 @@ void web_request_open(lua_State *L); /* makes the metatable */
 int web_finish(lua_State *L);
 void web_answer_error(struct exchange *x, int status, const char *code,
                       const char *message);
+void web_answer_no_memory(struct exchange *x);
 void web_error_body(struct buf *b, const char *code, const char *message,
                     const char *request_id);
 void web_answer_open(lua_State *L);

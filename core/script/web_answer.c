@@ -43,18 +43,13 @@ void web_error_body(struct buf *b, const char *code, const char *message,
 void web_answer_error(struct exchange *x, int status, const char *code,
                       const char *message)
 {
-    struct response a = { .status = status, .content_type = JSON };
-    struct buf body = { 0 };
-
     x->answered = true;
-    web_error_body(&body, code, message, x->request->id);
-    a.body = arena_copy(&x->request->arena, body.p, body.n);
-    if (body.failed || a.body.p == NULL)
-        a = (struct response){ .status = 503, .close = true };
-    if (status == 503 && !response_header(&a, SLICE("Retry-After"), SLICE("1")))
-        a.close = true;
-    buf_free(&body);
-    request_answer(x->request, &a);
+    request_answer_error(x->request, status, code, message);
+}
+
+void web_answer_no_memory(struct exchange *x)
+{
+    web_answer_error(x, 503, "UNAVAILABLE", "Not enough memory; try again later");
 }
 
 /* ---- headers from Lua ------------------------------------------------------------- */
@@ -405,7 +400,7 @@ static void answer_error(lua_State *L, struct exchange *x)
 
     if (strstr(text, "not enough memory") == text) {
         log_failure(L, x, 503, 2);
-        web_answer_error(x, 503, "UNAVAILABLE", "Not enough memory; try again later");
+        web_answer_no_memory(x);
         return;
     }
     log_failure(L, x, 500, 2);

@@ -94,7 +94,8 @@ while [[ $failed == 1 && $status == 0 ]]; do
   after=$((after + (after < 30 ? 1 : 1 + after / 8)))
 done
 echo "# start-up: $tried tries, $refused workers refused to start"
-lua5.4 "$home/test/api/lib/conforms.lua" "$work/openapi.json" || status=1      # of the last, where nothing failed
+# The document is that of the last try, where nothing failed.
+if ((tried > 0)); then lua5.4 "$home/test/api/lib/conforms.lua" "$work/openapi.json" || status=1; fi
 if ((status == 0 && refused == 0)); then
   echo 'not ok: no failure was ever seen'
   status=1
