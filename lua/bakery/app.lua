@@ -1,6 +1,9 @@
 --- The bakery: which files declare its routes, and its settings.
 
 local money = require "omade.money"
+local must  = require "bakery.rules.settings"
+
+local NONE <const> = money "0.00"
 
 require "bakery.tasks"
 
@@ -35,19 +38,19 @@ return {
   settings = {
     SHOP_NAME     = { default = "Omade Cravings", doc = "the shop's name" },
     SHOP_TIMEZONE = { default = "UTC", doc = "the shop's time zone" },
-    SHOP_CURRENCY = { default = "USD", doc = "ISO 4217; two decimals" },
+    SHOP_CURRENCY = { default = "USD", check = must.currency, doc = "ISO 4217; two decimals" },
     OPENING_HOURS = { type = "list", default = { "mon-fri 08:00-18:00", "sat 09:00-16:00" },
                       doc = "for people to read; comma-separated" },
-    CLOSED_DAYS   = { type = "list", default = {},
+    CLOSED_DAYS   = { type = "list", default = {}, check = must.closed_days,
                       doc = "no delivery and no pickup: dates, or weekdays such as sunday" },
 
-    DELIVERY_FEE        = { type = "money", default = money "5.99", doc = "of a delivery" },
-    DELIVERY_FREE_FROM  = { type = "money", default = money "50.00", doc = "goods after discount that are delivered free" },
-    MINIMUM_ORDER       = { type = "money", default = money "0.00", doc = "least subtotal of an order" },
-    TAX_RATE            = { default = "0", doc = "percent of goods after discount: 7.25" },
+    DELIVERY_FEE        = { type = "money", default = money "5.99", min = NONE, doc = "of a delivery" },
+    DELIVERY_FREE_FROM  = { type = "money", default = money "50.00", min = NONE, doc = "goods after discount that are delivered free" },
+    MINIMUM_ORDER       = { type = "money", default = NONE, min = NONE, doc = "least subtotal of an order" },
+    TAX_RATE            = { default = "0", check = must.tax_rate, doc = "percent of goods after discount: 7.25" },
     SLOT_CUTOFF_MINUTES = { type = "integer", default = 120, min = 0, doc = "a delivery slot closes so long before it begins" },
 
-    PUBLIC_URL            = { default = "", doc = "where the shop's pages are, for links in mails: https://shop.example" },
+    PUBLIC_URL            = { default = "", check = must.url, doc = "where the shop's pages are, for links in mails: https://shop.example" },
     OUTBOX_DRIVER         = { default = "log", doc = "where messages go: off, log, file, webhook, smtp" },
     OUTBOX_FILE           = { default = "", doc = "of the driver file: a line of JSON a message" },
     OUTBOX_WEBHOOK_URL    = { default = "", doc = "of the driver webhook: gets each message by POST" },
@@ -61,9 +64,9 @@ return {
     OUTBOX_KEEP_DAYS      = { type = "integer", default = 30, min = 1, doc = "how long messages are kept that were sent or given up" },
 
     PAYMENT_METHODS        = { type = "list", default = { "cash", "card_on_delivery", "bank_transfer", "online" },
-                               doc = "what the shop takes" },
+                               check = must.payment_methods, doc = "what the shop takes" },
     PAYMENT_PROVIDER       = { default = "generic", doc = "named in the answer of /pay" },
-    PAYMENT_URL_TEMPLATE   = { default = "", doc = "https://...?order={order_id}&amount={amount}&currency={currency}" },
+    PAYMENT_URL_TEMPLATE   = { default = "", check = must.url, doc = "https://...?order={order_id}&amount={amount}&currency={currency}" },
     PAYMENT_GENERIC_SECRET = { default = "", doc = "signs the events of the provider 'generic'" },
     UNPAID_ORDER_MINUTES   = { type = "integer", default = 30, min = 1, doc = "an online order unpaid for so long is cancelled" },
 

@@ -12,8 +12,9 @@ local config = {}
 ---@class omade.setting
 ---@field default any
 ---@field type? "text"|"integer"|"boolean"|"money"|"list" default "text"
----@field min? number
----@field max? number
+---@field min? number|omade.money.amount
+---@field max? number|omade.money.amount
+---@field check? fun(value: any): string? what is wrong with it beside that
 ---@field doc? string
 
 local values, declared = {}, {}
@@ -46,6 +47,8 @@ local function read(name, setting)
     error(("%s is '%s', which is no %s%s"):format(name, text, kind,
       setting.min and " of at least " .. tostring(setting.min) or ""), 0)
   end
+  local fault = setting.check and setting.check(value)
+  if fault then error(("%s is '%s': %s"):format(name, text, fault), 0) end
   return value
 end
 
