@@ -50,7 +50,7 @@ return {
     TAX_RATE            = { default = "0", check = must.tax_rate, doc = "percent of goods after discount: 7.25" },
     SLOT_CUTOFF_MINUTES = { type = "integer", default = 120, min = 0, doc = "a delivery slot closes so long before it begins" },
 
-    PUBLIC_URL            = { default = "", check = must.url, doc = "where the shop's pages are, for links in mails: https://shop.example" },
+    PUBLIC_URL            = { default = "", check = must.url, doc = "where its pages are, for links of mails: https://shop.example" },
     OUTBOX_DRIVER         = { default = "log", doc = "where messages go: off, log, file, webhook, smtp" },
     OUTBOX_FILE           = { default = "", doc = "of the driver file: a line of JSON a message" },
     OUTBOX_WEBHOOK_URL    = { default = "", doc = "of the driver webhook: gets each message by POST" },
