@@ -117,6 +117,7 @@ BEGIN
                    CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee) END,
                    CASE WHEN a.is_grantable THEN ' with grant option' END)
         FROM grants g CROSS JOIN aclexplode(g.acl) a
+        WHERE a.privilege_type <> 'MAINTAIN'    -- every owner has it from 17 on
     )
     SELECT jsonb_object_agg(named_kind, names) INTO things FROM (
         SELECT n.kind AS named_kind, jsonb_agg(n.name ORDER BY n.name COLLATE "C") AS names

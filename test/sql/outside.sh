@@ -50,9 +50,9 @@ refuse() { # LABEL URL SQL [PATTERN]
 refuse_all() {
   local label=$1 url=$2 out sql
   shift 2
-  out=$(for sql in "$@"; do printf '%s;\n' "$sql"; done | psql -XqAt -w "$url" 2>&1 |
-    grep -cE '^ERROR:  (permission denied|must be owner)')
-  answer "$label" $# echo "$out"
+  out=$(for sql in "$@"; do printf '%s;\n' "$sql"; done | psql -XqAt -w "$url" 2>&1 | grep '^ERROR')
+  answer "$label" $# grep -cE '^ERROR:  (permission denied|must be|access to library .* is not allowed)' <<<"$out"
+  grep -vE '^ERROR:  (permission denied|must be|access to library .* is not allowed)' <<<"$out"
 }
 
 clean_up() { psql -Xq "$TEST_DATABASE_URL" -c "DROP DATABASE IF EXISTS $name WITH (FORCE)" >/dev/null; }
@@ -86,7 +86,8 @@ column() { run "$owner" -c "SELECT attname FROM pg_attribute WHERE attrelid = '$
 
 run "$owner" -c 'CREATE TABLE later (id int); INSERT INTO later VALUES (1); ALTER TABLE later ENABLE ROW LEVEL SECURITY;
   CREATE POLICY later_all ON later TO app_user USING (true); CREATE POLICY later_report ON later FOR SELECT TO readonly_user USING (true);
-  CREATE FUNCTION later_one() RETURNS int LANGUAGE sql RETURN 1'
+  CREATE FUNCTION later_one() RETURNS int LANGUAGE sql RETURN 1; CREATE SEQUENCE later_number;
+  CREATE VIEW later_view WITH (security_invoker = true) AS SELECT id FROM later'
 for table in $(tables); do
   refuse_all "reports change nothing in $table" "$reports" "TRUNCATE $table CASCADE" "DELETE FROM $table" \
     "INSERT INTO $table DEFAULT VALUES" "UPDATE $table SET $(column "$table") = DEFAULT" "DROP TABLE $table"
@@ -101,6 +102,11 @@ done
 
 ask 'a table made later: reports read it' "$reports" 1 'SELECT count(*) FROM later'
 ask 'and the server, which writes it, too' "$app" 2 'INSERT INTO later VALUES (2); SELECT count(*) FROM later'
+ask 'a view made later: reports read it' "$reports" 2 'SELECT count(*) FROM later_view'
+ask 'and the server' "$app" 2 'SELECT count(*) FROM later_view'
+ask 'a sequence made later: the server takes numbers' "$app" 1 "SELECT nextval('later_number')"
+refuse 'but sets none' "$app" "SELECT setval('later_number', 7)"
+refuse 'reports take none' "$reports" "SELECT nextval('later_number')"
 refuse 'but a function made later is granted by name' "$app" 'SELECT later_one()'
 refuse 'to reports, too' "$reports" 'SELECT later_one()'
 
@@ -113,7 +119,26 @@ for who in app reports; do
     'SELECT * FROM pg_authid' "SELECT pg_read_file('/etc/passwd')" 'SET session_replication_role = replica'; do
     refuse "$who: $sql" "${!who}" "$sql" 'permission denied|must be|does not exist|only roles'
   done
+  refuse_all "$who: what is the owner's, a superuser's or nobody's" "${!who}" \
+    "SELECT pg_ls_dir('.')" "SELECT lo_import('/etc/passwd')" "SELECT lo_export(1, '/tmp/mine')" 'CREATE EXTENSION hstore' \
+    'CREATE VIEW mine AS SELECT 1' 'CREATE SEQUENCE mine' 'CREATE FUNCTION mine() RETURNS int LANGUAGE sql RETURN 1' \
+    'CREATE FUNCTION pg_temp.mine() RETURNS int LANGUAGE sql RETURN 1' 'CREATE PUBLICATION mine FOR ALL TABLES' \
+    "ALTER DATABASE $name SET work_mem = '1MB'" "ALTER SYSTEM SET work_mem = '1MB'" 'REINDEX TABLE orders' \
+    'BEGIN; LOCK TABLE order_items IN ACCESS EXCLUSIVE MODE; ROLLBACK' 'ALTER ROLE CURRENT_USER CREATEDB' 'ALTER ROLE CURRENT_USER BYPASSRLS' \
+    "SELECT set_config('role', 'omade_owner', false)" "SELECT set_config('session_authorization', 'omade_owner', false)" \
+    'REASSIGN OWNED BY omade_owner TO CURRENT_USER' 'COMMENT ON TABLE orders IS NULL' "LOAD 'auto_explain'" \
+    "DO \$\$ BEGIN EXECUTE 'TRUNCATE orders CASCADE'; END \$\$" 'SELECT pg_reload_conf()' 'SELECT pg_switch_wal()' \
+    'SELECT pg_stat_reset()' 'SELECT passwd FROM pg_shadow' 'SELECT stavalues1 FROM pg_statistic' \
+    "SELECT setval('order_number_seq', 1)" \
+    'WITH gone AS (DELETE FROM refunds RETURNING 1) SELECT count(*) FROM gone' "COPY audit_log FROM '/etc/passwd'"
+  refuse "$who: row_security = off" "${!who}" 'SET row_security = off; SELECT count(*) FROM orders' 'would be affected by row-level security'
+  ask "$who: no statistics of people" "${!who}" 0 "SELECT count(*) FROM pg_stats WHERE schemaname = 'public' AND tablename IN ('users', 'orders')"
 done
+ask 'reports gain nothing by a context' "$reports" "$(run "$reports" -c 'SELECT count(id) FROM orders')" \
+  "SET app.user_role = 'system'; SELECT count(id) FROM orders"
+refuse_all 'reports read no secrets' "$reports" 'SELECT tracking_token FROM orders' 'COPY users (password_hash) TO STDOUT' 'SELECT payload FROM outbox' \
+  'SELECT token_sha256 FROM password_resets' 'SELECT raw FROM payments' 'SELECT token FROM newsletter_subscribers' \
+  'SELECT body FROM idempotency_keys' "SELECT * FROM find_sign_in('john@example.com')" 'SELECT to_jsonb(u) FROM users u'
 for sql in 'CREATE ROLE mine' "ALTER ROLE app_user SUPERUSER" 'ALTER ROLE omade_owner BYPASSRLS' 'SET ROLE postgres' \
   "COPY users TO PROGRAM 'cat'" 'SELECT * FROM pg_authid'; do
   refuse "owner: $sql" "$owner" "$sql"
@@ -122,10 +147,13 @@ ask 'the owner may become the server, to see what it sees' "$owner" 0 'SET ROLE 
 
 # ---- rows: every table and view, with no context and malformed ones ----------------------------
 
-public='delivery_schedules later product_ratings product_stats products public_profiles reviews schema_migrations'
+public='delivery_schedules later later_view product_ratings product_stats products public_profiles reviews schema_migrations'
 contexts=('' "SET app.user_role = ''; SET app.current_user_id = '';" "SET app.user_role = 'root'; SET app.current_user_id = 'banana';"
   "SET app.user_role = 'ADMIN';" "SET app.user_role = 'staff,admin';" "SET app.user_role = 'guest'; SET app.current_order_id = 'x';"
   "SET app.user_role = 'customer'; SET app.current_user_id = '00000000-0000-0000-0000-00000000000';"
+  "SET app.user_role = 'customer'; SET app.current_user_id = 'abc'; SET app.current_order_id = '1;';"
+  "SET app.user_role = 'rider'; SET app.current_user_id = '$(printf '9%.0s' {1..400})';"
+  "DO \$\$ BEGIN PERFORM set_config('app.user_role', NULL, false), set_config('app.current_user_id', NULL, false); END \$\$;"
   "SET app.user_role = 'customer'; SET app.current_user_id = ''' OR true --';" "SET app.current_order_id = '20000000-0000-0000-0000-000000000034';")
 for relation in $(tables) $(views); do
   rows=0
