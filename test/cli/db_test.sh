@@ -106,8 +106,8 @@ owner "SELECT pg_sleep(0.06), 1" >/dev/null
 ordered() {
   omade db slow --by "$1" --json
   psql -XqAt "$DATABASE_URL" -v text="$(cat "$work/out")" <<SQL | grep -qx t
-    SELECT jsonb_agg(r) = jsonb_agg(r ORDER BY (r ->> '$2')::numeric DESC) AND count(*) > 2 AND count(*) <= 10
-    FROM jsonb_array_elements(:'text'::jsonb -> 'rows') r
+    SELECT array_agg(n ORDER BY at) = array_agg(n ORDER BY n DESC) AND count(*) > 2 AND count(*) <= 10
+    FROM jsonb_array_elements(:'text'::jsonb -> 'rows') WITH ORDINALITY r (row, at), LATERAL (SELECT (row ->> '$2')::numeric AS n) v
 SQL
 }
 check 'slow --by total' ordered total total_ms
