@@ -5,7 +5,7 @@
 
 #include "commerce/number.h"
 
-enum { WHOLE_BP = 10000, PLACES = 2 };
+enum { PLACES = 2, RATE_PLACES = 4 };
 
 /* ---- sums ---------------------------------------------------------------- */
 
@@ -38,12 +38,12 @@ bool money_times(money price, int64_t quantity, money *total)
 
 /* ---- shares -------------------------------------------------------------- */
 
-/* Rounds n / WHOLE_BP half away from zero. */
+/* Rounds n / RATE_WHOLE half away from zero. */
 static int64_t round_to_cents(int64_t n)
 {
-    int64_t half = n < 0 ? -WHOLE_BP / 2 : WHOLE_BP / 2;
+    int64_t half = n < 0 ? -RATE_WHOLE / 2 : RATE_WHOLE / 2;
 
-    return (n + half) / WHOLE_BP;
+    return (n + half) / RATE_WHOLE;
 }
 
 bool money_share(money a, rate r, money *share)
@@ -52,12 +52,12 @@ bool money_share(money a, rate r, money *share)
      * divides evenly goes one way and the remainder, which is small enough
      * never to overflow, goes the other.  Both products have the same sign,
      * hence rounding the second alone rounds their sum. */
-    int64_t even = a.cents / WHOLE_BP;
-    int64_t rest = a.cents % WHOLE_BP;
+    int64_t even = a.cents / RATE_WHOLE;
+    int64_t rest = a.cents % RATE_WHOLE;
     int64_t cents;
 
-    if (__builtin_mul_overflow(even, (int64_t)r.bp, &cents)) return false;
-    if (__builtin_add_overflow(cents, round_to_cents(rest * r.bp), &cents)) return false;
+    if (__builtin_mul_overflow(even, (int64_t)r.ppm, &cents)) return false;
+    if (__builtin_add_overflow(cents, round_to_cents(rest * r.ppm), &cents)) return false;
     *share = money_of(cents);
     return true;
 }
@@ -124,5 +124,19 @@ enum money_parsed money_parse(const char *text, size_t n, money *a)
     if (!number_scaled(&number, PLACES, &cents, &fits))
         return fits ? MONEY_TOO_FINE : MONEY_TOO_LARGE;
     *a = money_of(cents);
+    return MONEY_OK;
+}
+
+enum money_parsed rate_parse(const char *text, size_t n, rate *r)
+{
+    struct number number;
+    int64_t ppm;
+    bool fits;
+
+    if (!number_read(text, n, &number)) return MONEY_NO_NUMBER;
+    if (!number_scaled(&number, RATE_PLACES, &ppm, &fits))
+        return fits ? MONEY_TOO_FINE : MONEY_TOO_LARGE;
+    if (ppm > INT32_MAX || ppm < -INT32_MAX) return MONEY_TOO_LARGE;
+    *r = (rate){ (int32_t)ppm };
     return MONEY_OK;
 }

@@ -19,10 +19,16 @@ typedef struct money {
     int64_t cents;
 } money;
 
-/* A proportion in basis points: 10000 is the whole, 725 is 7.25 %. */
+/* A proportion in millionths: RATE_WHOLE is the whole, 88750 is 8.875 %. */
 typedef struct rate {
-    int32_t bp;
+    int32_t ppm;
 } rate;
+
+enum {
+    RATE_WHOLE = 1000000,
+    RATE_CENT =
+        RATE_WHOLE / 10000, /* a hundredth of a percent, as money's cents tell it */
+};
 
 #define MONEY_TEXT_MAX 24 /* "-92233720368547758.08" and its NUL fit */
 
@@ -61,5 +67,8 @@ enum money_parsed {
 /* Reads "25.99", "25", "25.990", "-3.5", "2599e-2"; nothing is ever rounded.
  * Other than MONEY_OK leaves 'a' alone. */
 MONEY_MUST_CHECK enum money_parsed money_parse(const char *text, size_t n, money *a);
+
+/* Reads percent in the same way, with four decimals at most: "8.875". */
+MONEY_MUST_CHECK enum money_parsed rate_parse(const char *text, size_t n, rate *r);
 
 #endif

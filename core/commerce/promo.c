@@ -10,10 +10,11 @@ struct kind {
     bool (*discount)(const struct promo *promo, money subtotal, money *discount);
 };
 
-/* The cents of the amount are basis points of the subtotal. */
+/* The cents of the amount are hundredths of a percent: 10000 are all. */
 static bool percent_off(const struct promo *promo, money subtotal, money *discount)
 {
-    return money_share(subtotal, (rate){ (int32_t)promo->amount.cents }, discount);
+    return money_share(subtotal, (rate){ (int32_t)promo->amount.cents * RATE_CENT },
+                       discount);
 }
 
 static bool amount_off(const struct promo *promo, money subtotal, money *discount)

@@ -16,7 +16,7 @@ static bool is_valid(const struct totals_order *order)
             return false;
     return order->points >= 0 && order->points_available >= 0 &&
            !negative(order->hundred_points) && !negative(order->fee) &&
-           !negative(order->free_from) && !negative(order->tip) && order->tax.bp >= 0;
+           !negative(order->free_from) && !negative(order->tip) && order->tax.ppm >= 0;
 }
 
 static bool within(money a) { return a.cents <= TOTALS_MAX; }

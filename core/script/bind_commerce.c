@@ -250,18 +250,16 @@ static void read_fulfilment(lua_State *L, struct totals_order *order)
     order->free_from = amount_at(L, -1, "free_from", money_of(0));
 }
 
-/* Percent have two decimals, as money has: their "cents" are basis points. */
 static rate tax_field(lua_State *L)
 {
-    money percent = { 0 };
+    rate tax = { 0 };
     struct slice text;
 
-    if (lua_getfield(L, 1, "tax_rate") == LUA_TNIL) return (rate){ 0 };
+    if (lua_getfield(L, 1, "tax_rate") == LUA_TNIL) return tax;
     text.p = luaL_tolstring(L, -1, &text.n);
-    if (money_parse(text.p, text.n, &percent) != MONEY_OK || percent.cents < 0 ||
-        percent.cents > INT32_MAX)
+    if (rate_parse(text.p, text.n, &tax) != MONEY_OK || tax.ppm < 0)
         luaL_error(L, "commerce.totals: tax_rate must be percent such as \"7.25\"");
-    return (rate){ (int32_t)percent.cents };
+    return tax;
 }
 
 /* ---- totals: what comes out ---------------------------------------------- */

@@ -172,29 +172,22 @@ static int times(lua_State *L)
     return multiply(L);
 }
 
-/* Percent have two decimals, as money has: their "cents" are basis points. */
 static rate check_percent(lua_State *L, int at)
 {
-    struct slice text;
-    money points = { 0 };
-    bool ok = false;
+    struct slice text = { 0 };
+    rate r = { 0 };
 
-    if (lua_isinteger(L, at))
-        ok = money_times(money_of(100), lua_tointeger(L, at), &points);
-    else if (lua_type(L, at) == LUA_TSTRING) {
-        text.p = lua_tolstring(L, at, &text.n);
-        ok = money_parse(text.p, text.n, &points) == MONEY_OK;
-    } else if (decimal_test(L, at, &text))
-        ok = money_parse(text.p, text.n, &points) == MONEY_OK;
-    else
+    if (lua_isinteger(L, at)) text.p = luaL_tolstring(L, at, &text.n);
+    else if (lua_type(L, at) == LUA_TSTRING) text.p = lua_tolstring(L, at, &text.n);
+    else if (!decimal_test(L, at, &text))
         luaL_error(L,
                    "money:percent: an integer or a string such as \"7.25\" was "
                    "expected, not %s",
                    lua_type(L, at) == LUA_TNUMBER ? "a float" : bind_type_shown(L, at));
-    if (!ok || points.cents > INT32_MAX || points.cents < -INT32_MAX)
-        luaL_error(L, "money:percent: %s is no percentage with at most two decimals",
+    if (rate_parse(text.p, text.n, &r) != MONEY_OK)
+        luaL_error(L, "money:percent: %s is no percentage with at most four decimals",
                    luaL_tolstring(L, at, NULL));
-    return (rate){ (int32_t)points.cents };
+    return r;
 }
 
 static int percent(lua_State *L)

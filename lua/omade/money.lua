@@ -20,7 +20,7 @@
 ---@field cents fun(self: omade.money.amount): integer
 ---The same as `m * quantity`.  Raises when quantity is no integer.
 ---@field times fun(self: omade.money.amount, quantity: integer): omade.money.amount
----A part in percent with at most two decimals (10, "7.25"), rounded to cents, half away
+---A part in percent with at most four decimals (10, "8.875"), rounded to cents, half away
 ---from zero.
 ---@field percent fun(self: omade.money.amount, p: omade.percent): omade.money.amount
 ---Divides into 1 to 100000 parts that differ by at most a cent and add up exactly.

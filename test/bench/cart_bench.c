@@ -38,7 +38,7 @@ static void price_cart(void)
     for (size_t i = 0; i < cart.n; i++)
         lines[i] =
             (struct totals_line){ cart.lines[i].unit_price, cart.lines[i].quantity };
-    order.tax.bp = 725;
+    order.tax.ppm = 72500;
     if (totals_of(&order, &totals, &status) != TOTALS_OK) abort();
     check += totals.total.cents;
 }

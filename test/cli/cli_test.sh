@@ -194,13 +194,13 @@ for wrong in LOG_LEVEL=x LOG_LEVEL=warn\|error LOG_FORMAT=xml DATABASE_URL=banan
     check "$verb with $wrong" complains 1 "^omade: ${wrong%%=*} "
   done
 done
-for wrong in TAX_RATE=banana TAX_RATE=-1 TAX_RATE=100.01 DELIVERY_FEE=-1 DELIVERY_FREE_FROM=-1 MINIMUM_ORDER=-1 \
+for wrong in TAX_RATE=banana TAX_RATE=-1 TAX_RATE=100.01 TAX_RATE=8.87505 DELIVERY_FEE=-1 DELIVERY_FREE_FROM=-1 MINIMUM_ORDER=-1 \
   SHOP_CURRENCY=euro CLOSED_DAYS=sonday CLOSED_DAYS=2026-02-30 PAYMENT_METHODS=cash,shells \
   PAYMENT_URL_TEMPLATE=banana PUBLIC_URL=banana; do
   omade "$wrong" routes
   check "routes with $wrong, a setting of the app" complains 1 "${wrong%%=*} is '${wrong#*=}'"
 done
-omade CLOSED_DAYS=Sunday,2026-12-25 TAX_RATE=7.25 PAYMENT_METHODS=cash DELIVERY_FEE=0 routes
+omade CLOSED_DAYS=Sunday,2026-12-25 TAX_RATE=8.875 PAYMENT_METHODS=cash DELIVERY_FEE=0 routes
 check 'routes with settings of the app' ended 0
 omade RATE_LIMITS=banana serve --port 0
 check 'serve with RATE_LIMITS=banana' complains 1 "^omade: RATE_LIMITS is 'banana'"

@@ -67,10 +67,10 @@ static void sums_equal_wide_arithmetic(void **state)
 }
 
 /* Half away from zero, by another way: twice the size, plus one, halved. */
-static __int128 wide_share(int64_t cents, int32_t bp)
+static __int128 wide_share(int64_t cents, int32_t ppm)
 {
-    __int128 product = (__int128)cents * bp, size = product < 0 ? -product : product;
-    __int128 rounded = (2 * size + 10000) / 20000;
+    __int128 product = (__int128)cents * ppm, size = product < 0 ? -product : product;
+    __int128 rounded = (2 * size + 1000000) / 2000000;
 
     return product < 0 ? -rounded : rounded;
 }
@@ -80,11 +80,12 @@ static void shares_equal_wide_arithmetic(void **state)
     (void)state;
     for (int i = 0; i < ROUNDS; i++) {
         int64_t a = random_amount();
-        int32_t bp =
-            i % 3 == 0 ? (int32_t)random64() : (int32_t)(random64() % 20001) - 10000;
+        int32_t ppm =
+            i % 3 == 0 ? (int32_t)random64() : (int32_t)(random64() % 2000001) - 1000000;
         money result = { 77 };
 
-        check(money_share(money_of(a), (rate){ bp }, &result), result, wide_share(a, bp));
+        check(money_share(money_of(a), (rate){ ppm }, &result), result,
+              wide_share(a, ppm));
     }
 }
 
@@ -92,20 +93,41 @@ static void shares_round_half_away_from_zero(void **state)
 {
     static const struct {
         int64_t cents;
-        int32_t bp;
+        const char *percent;
         int64_t share;
     } cases[] = {
-        { 50, 100, 1 },   { 49, 100, 0 },   { -50, 100, -1 },        { -49, 100, 0 },
-        { 150, 100, 2 },  { 250, 100, 3 },  { 1999, 725, 145 },      { 2599, 1000, 260 },
-        { 50, -100, -1 }, { -50, -100, 1 }, { 12345, 10000, 12345 }, { 12345, 0, 0 },
+        { 50, "1", 1 },          { 49, "1", 0 },          { -50, "1", -1 },
+        { -49, "1", 0 },         { 150, "1", 2 },         { 250, "1", 3 },
+        { 50, "-1", -1 },        { -50, "-1", 1 },        { 12345, "100", 12345 },
+        { 12345, "0", 0 },       { 1999, "7.25", 145 },   { 2599, "10.00", 260 },
+        { 1600, "8.875", 142 },  { 1599, "8.875", 142 },  { 1583, "8.875", 140 },
+        { 500000, "0.0001", 1 }, { 499999, "0.0001", 0 },
     };
 
     (void)state;
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         money share = { 77 };
-        assert_true(money_share(money_of(cases[i].cents), (rate){ cases[i].bp }, &share));
+        rate r;
+
+        assert_int_equal(rate_parse(cases[i].percent, strlen(cases[i].percent), &r),
+                         MONEY_OK);
+        assert_true(money_share(money_of(cases[i].cents), r, &share));
         assert_int_equal(share.cents, cases[i].share);
     }
+}
+
+static void rates_have_four_decimals(void **state)
+{
+    rate r = { 77 };
+
+    (void)state;
+    assert_int_equal(rate_parse("0.00001", 7, &r), MONEY_TOO_FINE);
+    assert_int_equal(rate_parse("214748.3648", 11, &r), MONEY_TOO_LARGE);
+    assert_int_equal(rate_parse("1e300", 5, &r), MONEY_TOO_LARGE);
+    assert_int_equal(rate_parse("7,25", 4, &r), MONEY_NO_NUMBER);
+    assert_int_equal(r.ppm, 77);
+    assert_int_equal(rate_parse("-8.8750", 7, &r), MONEY_OK);
+    assert_int_equal(r.ppm, -88750);
 }
 
 /* ---- splits -------------------------------------------------------------- */
@@ -310,6 +332,7 @@ int main(void)
         cmocka_unit_test(sums_equal_wide_arithmetic),
         cmocka_unit_test(shares_equal_wide_arithmetic),
         cmocka_unit_test(shares_round_half_away_from_zero),
+        cmocka_unit_test(rates_have_four_decimals),
         cmocka_unit_test(splits_lose_no_cent),
         cmocka_unit_test(splits_that_cannot_be),
         cmocka_unit_test(text_and_back),

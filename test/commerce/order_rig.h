@@ -52,7 +52,7 @@ static inline void rig_order(struct rig_order *r)
     order->has_free_from = rig_random() % 2 == 0;
     order->free_from = rig_below(10000);
     if (rig_random() % 2 == 0) order->tip = rig_below(99999);
-    if (rig_random() % 2 == 0) order->tax.bp = (int32_t)(rig_random() % 2501);
+    if (rig_random() % 2 == 0) order->tax.ppm = (int32_t)(rig_random() % 250001);
 }
 
 #endif

@@ -34,7 +34,7 @@ static void put_order(int id, const struct rig_order *r, enum totals_result resu
     if (o->has_free_from) put(o->free_from);
     else printf("\t\\N");
     put(o->tip);
-    put(money_of(o->tax.bp)); /* percent */
+    printf("\t%" PRId32 "e-4", o->tax.ppm); /* percent */
     put(t->subtotal);
     put(t->discount);
     printf("\t%" PRId64, t->points);

@@ -59,7 +59,7 @@ static void an_order_with_everything(void **state)
     order.delivery = true;
     order.fee = money_of(599);
     order.tip = money_of(300);
-    order.tax.bp = 725;
+    order.tax.ppm = 72500;
     t = price(&order);
     assert_int_equal(t.subtotal.cents, 6548);
     assert_int_equal(t.discount.cents, 655); /* 654.8 */
@@ -163,9 +163,9 @@ static void the_limit_is_that_of_the_columns(void **state)
     order.tip = money_of(INT64_MAX);
     assert_int_equal(result_of(&order), TOTALS_TOO_LARGE);
     order.tip = money_of(0);
-    order.tax.bp = INT32_MAX;
+    order.tax.ppm = INT32_MAX;
     assert_int_equal(result_of(&order), TOTALS_TOO_LARGE);
-    order.tax.bp = 0;
+    order.tax.ppm = 0;
     line.quantity = 2;
     assert_int_equal(result_of(&order), TOTALS_TOO_LARGE);
     line.quantity = INT64_MAX;
@@ -194,7 +194,7 @@ static void what_is_negative_is_invalid(void **state)
     INVALID(order.fee.cents = -1);
     INVALID(order.free_from.cents = -1);
     INVALID(order.tip.cents = -1);
-    INVALID(order.tax.bp = -1);
+    INVALID(order.tax.ppm = -1);
     INVALID(line.quantity = 0);
     line.quantity = 1;
     INVALID(line.unit_price.cents = -1);
@@ -225,7 +225,10 @@ static void points_are_earned_for_goods(void **state)
 
 typedef __int128 wide;
 
-static wide half_up(wide amount, wide bp) { return (2 * amount * bp + 10000) / 20000; }
+static wide half_up(wide amount, wide ppm)
+{
+    return (2 * amount * ppm + 1000000) / 2000000;
+}
 
 static wide smaller(wide a, wide b) { return a < b ? a : b; }
 
@@ -246,7 +249,7 @@ static enum totals_result model_of(const struct totals_order *o, struct model *m
         if (m->subtotal < o->promo->minimum.cents) return TOTALS_PROMO;
         m->discount = o->promo->kind == PROMO_FIXED
                           ? o->promo->amount.cents
-                          : half_up(m->subtotal, o->promo->amount.cents);
+                          : half_up(m->subtotal, o->promo->amount.cents * 100);
         m->discount = smaller(m->discount, m->subtotal);
     }
     if (o->points > o->points_available) return TOTALS_POINTS;
@@ -257,7 +260,7 @@ static enum totals_result model_of(const struct totals_order *o, struct model *m
     m->points_amount = m->points * o->hundred_points.cents / 100;
     if (o->delivery && !(o->has_free_from && goods >= o->free_from.cents))
         m->fee = o->fee.cents;
-    m->tax = half_up(goods, o->tax.bp);
+    m->tax = half_up(goods, o->tax.ppm);
     m->total = goods - m->points_amount + m->fee + o->tip.cents + m->tax;
     return m->total > 99999999 ? TOTALS_TOO_LARGE : TOTALS_OK;
 }

@@ -263,7 +263,7 @@ static const struct {
     { "totals { promo = {} }", "promo must be a promo" },
     { "totals { fulfilment = 'rocket' }", "invalid option 'rocket'" },
     { "totals { tip_amount = 3 }", "tip_amount must be a money" },
-    { "totals { tax_rate = '7.255' }", "tax_rate must be percent" },
+    { "totals { tax_rate = '7.25555' }", "tax_rate must be percent" },
     { "totals { tax_rate = -1 }", "tax_rate must be percent" },
     { "totals { redeem_points = 1.5 }", "redeem_points must be an integer" },
     { "(function() local t = {} for i = 1, 51 do t[i] = { unit_price = money(1), quantity = 1 }"

@@ -16,9 +16,9 @@ for _, method in ipairs(orders.PAYMENT_METHODS) do METHODS[method] = true end
 ---@param text string
 ---@return string?
 function settings.tax_rate(text)
-  local rate = money.parse(text)
-  if not rate or rate < money "0" or rate > money "100" then
-    return "must be percent with at most two decimals, such as 7.25"
+  local rate, one = tonumber(text), money "1.00"
+  if not rate or rate < 0 or rate > 100 or not pcall(one.percent, one, text) then
+    return "must be percent with at most four decimals, such as 7.25"
   end
 end
 
