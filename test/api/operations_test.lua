@@ -174,9 +174,16 @@ return {
   { "when somebody asks what is kept about him", function()
     local id = client.sql("INSERT INTO orders (guest_name, guest_email, total_amount, notes) VALUES ('Greta', 'guest@example.com', 0, 'n') "
                           .. "RETURNING id")
+    client.sql(([[INSERT INTO order_status_history (order_id, status, note, by_role) VALUES ('%s', 'pending', 'Greta called', 'staff');
+      INSERT INTO newsletter_subscribers (email) VALUES ('guest@example.com');
+      INSERT INTO outbox (topic, aggregate_id, payload) VALUES ('newsletter.subscribed', gen_random_uuid(), '{"email": "guest@example.com"}')]])
+      :format(id))
     local out = run "privacy.md"
     check.matches(out, '"email": "john@example.com"')
     check.truthy(not out:find("$2[aby]$"), "a password's hash")
+    check.equal(client.sql([[SELECT (SELECT count(*) FROM outbox WHERE payload::text ~ 'guest@example')
+      + (SELECT count(*) FROM newsletter_subscribers WHERE email = 'guest@example.com')
+      + (SELECT count(*) FROM order_status_history WHERE note ~ 'Greta')]]), "0")
     check.equal(client.sql("SELECT concat_ws('|', guest_name, guest_email, notes) FROM orders WHERE id = '" .. id .. "'"), "Deleted guest")
   end },
 }
