@@ -5,6 +5,14 @@ local uploads = require "omade.uploads"
 
 local checks = {}
 
+local MOST <const> = 10         -- of one kind that are told one by one
+
+--- level(format, ...) for the first of many things, and how many more there are.
+local function tell_some(level, format, list)
+  for i = 1, math.min(#list, MOST) do level(format, table.unpack(list[i])) end
+  if #list > MOST then level("and %d more like the last one", #list - MOST) end
+end
+
 local ENDING <const> = [[
   SELECT code, to_char(valid_to, 'YYYY-MM-DD HH24:MI') AS ends FROM promo_codes
   WHERE valid_to BETWEEN now() AND now() + interval '7 days' ORDER BY valid_to, code]]
@@ -31,18 +39,16 @@ local NAMED <const> = [[
 ---@param present fun(): string[] names in the upload folder
 ---@param exists fun(name: string): boolean
 function checks.uploads(rows, tell, present, exists)
-  local names, named = present(), {}
+  local names, named, lost, idle = present(), {}, {}, {}
   for _, row in ipairs(rows(NAMED)) do
     named[row.name] = true
-    if row.row == "t" and not exists(row.name) then
-      tell.warning("upload %s has a row and no file: restore it from a backup, or delete the row", row.name)
-    end
+    if row.row == "t" and not exists(row.name) then lost[#lost + 1] = { row.name } end
   end
   for _, name in ipairs(names) do
-    if uploads.is_reference(name) and not named[name] then
-      tell.hint("file %s in the upload folder is named by nothing: it may be deleted", name)
-    end
+    if uploads.is_reference(name) and not named[name] then idle[#idle + 1] = { name } end
   end
+  tell_some(tell.warning, "upload %s has a row and no file: restore it from a backup, or delete the row", lost)
+  tell_some(tell.hint, "file %s in the upload folder is named by nothing: it may be deleted", idle)
 end
 
 return checks

@@ -134,7 +134,7 @@ check 'activity: connections used up' has '^- 3 of 3 connections are in use: low
 check 'activity: long statements' has '^- session 4712 works for 3 min: SELECT pg_cancel_backend\(4712\)'
 omade OMADE_HOME="$work/filling" db doctor
 check 'a disk that fills: exit 1' says 1 '^warning +disk: 12 % of the disk of .* are free: 12 GB'
-check 'and nothing else' has '^0 problems, 1 warnings, '
+check 'and nothing else' has '^0 problems, 1 warning, '
 owner "CREATE FUNCTION made.now() RETURNS timestamptz LANGUAGE sql RETURN timestamptz '2026-12-01 UTC';
   DROP FUNCTION made.current_setting(text);
   CREATE FUNCTION made.current_setting(text) RETURNS text LANGUAGE sql RETURN
@@ -185,7 +185,7 @@ owner "GRANT DELETE ON orders TO app_user;
   ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE USAGE ON SEQUENCES FROM app_user;
   ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO PUBLIC;
   ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO PUBLIC" >/dev/null
-touch "$work/uploads/fedcba9876543210fedcba9876543210.jpg" "$work/uploads/not_ours.txt"
+touch "$work"/uploads/fedcba9876543210fedcba98765432{10..21}.jpg "$work/uploads/not_ours.txt"
 omade SHOP_TIMEZONE=Europe/Banana db doctor
 check 'problems: exit 2' ended 2
 while read -r level pattern; do
@@ -227,11 +227,14 @@ warning promo codes: promo code NEARLY is nearly used up: 95 of 100
 warning uploads: upload 0123456789abcdef0123456789abcdef.png has a row and no file
 hint uploads: file fedcba9876543210fedcba9876543210.jpg in the upload folder is named by nothing
 PATTERNS
+check 'not every one of many' has '^hint +uploads: and 2 more like the last one$'
 check 'files of others are no orphans' not has 'not_ours'
 check 'nothing else is a problem' test "$(grep -c '^problem' "$work/out")" == 29
 omade db doctor --json
 check 'doctor --json of problems' json_has '{problems}' 28
 check 'doctor --json of problems: exit 2' ended 2
+omade UPLOAD_DIR="$work/nowhere" db doctor
+check 'doctor: no folder of uploads' has '^unknown +uploads: the upload folder cannot be read \(UPLOAD_DIR\): .*/nowhere: No such file'
 omade DATABASE_URL="$APP_DATABASE_URL" db doctor
 check 'doctor as another role says what it cannot see' has '^unknown +sessions: .*GRANT pg_monitor TO app_user'
 

@@ -311,6 +311,11 @@ end
 
 local function check_uploads(rows, tell)
   local folder = upload_folder()
+  local readable, why = files.list(folder)
+  if not readable and #rows "SELECT FROM uploads LIMIT 1" > 0 then
+    tell.unknown("the upload folder cannot be read (UPLOAD_DIR): %s", why)
+    return
+  end
   checks.uploads(rows, tell, function() return files.list(folder) or {} end,
                  function(name) return machine.disk(folder .. "/" .. name) ~= nil end)
 end
@@ -379,7 +384,11 @@ local function print_text(found, counts)
   for _, each in ipairs(found) do
     files.print(("%-8s %s%s%s\n"):format(each.level, each.check, each.text == "" and "" or ": ", each.text))
   end
-  files.print(("%d problems, %d warnings, %d hints%s\n"):format(counts.problem, counts.warning, counts.hint,
+  local sums = {}
+  for i, level in ipairs { "problem", "warning", "hint" } do
+    sums[i] = ("%d %s%s"):format(counts[level], level, counts[level] == 1 and "" or "s")
+  end
+  files.print(("%s%s\n"):format(table.concat(sums, ", "),
     counts.unknown > 0 and (", %d could not be looked at"):format(counts.unknown) or ""))
 end
 

@@ -57,22 +57,27 @@ local PROGRESS <const> = [[
 
 local WIDTH <const> = 30
 
+--- Instead of the line that the terminal shows: it must not need two.
+local function show_line(text)
+  local columns = files.terminal_size()
+  files.print("\r\27[K" .. (columns and print.cut(text, math.max(1, columns - 1)) or text))
+end
+
 local function bar(label, row)
   local done, total = tonumber(row.done), tonumber(row.total)
   local part = total > 0 and math.min(1, done / total) or 0
   local full = math.floor(part * WIDTH)
-  return ("\r\27[K[%s%s] %3.0f %%  %s: %s"):format(("#"):rep(full), ("."):rep(WIDTH - full), part * 100,
-                                                   label, row.phase)
+  return ("[%s%s] %3.0f %%  %s: %s"):format(("#"):rep(full), ("."):rep(WIDTH - full), part * 100, label, row.phase)
 end
 
 --- Runs a statement; on a terminal a second session tells how far it is.
 local function run_shown(work, label, sql)
   local sent, why = work.session:send(sql)
   if not sent then return nil, why end
-  files.print("\r\27[K" .. label)
+  show_line(label)
   while not work.session:ready(200) do
     local rows = work.watcher:query(PROGRESS, work.pid)
-    if rows and rows[1] then files.print(bar(label, rows[1])) end
+    if rows and rows[1] then show_line(bar(label, rows[1])) end
   end
   files.print "\r\27[K"
   return work.session:result()

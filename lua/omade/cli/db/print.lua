@@ -42,14 +42,18 @@ local FORMATS <const> = {
   ms      = function(n) return ("%.2f"):format(n) end,
 }
 
-local function cut(text, width)
+--- At most `width` characters, the last of which tells that there were more.
+---@param text string
+---@param width integer
+---@return string
+function print.cut(text, width)
   if utf8.len(text) <= width then return text end
   return text:sub(1, utf8.offset(text, width) - 1) .. "…"
 end
 
 --- One line of text: queries have newlines and tabs, and may be long.
 local function one_line(text, width)
-  return cut(json.text(text):gsub("[%s%c]+", " "), width)
+  return print.cut(json.text(text):gsub("[%s%c]+", " "), width)
 end
 
 local function cell(row, column)
@@ -122,10 +126,10 @@ function print.table(columns, rows, room)
   if room then narrow(kept, widths, room) end
   for l, line in ipairs(lines) do
     for i, text in ipairs(line) do
-      line[i] = pad(cut(text, widths[i]), widths[i], FORMATS[kept[i].kind] ~= nil)
+      line[i] = pad(print.cut(text, widths[i]), widths[i], FORMATS[kept[i].kind] ~= nil)
     end
     local text = table.concat(line, "  "):gsub("%s+$", "")
-    out[l] = room and cut(text, room) or text
+    out[l] = room and print.cut(text, room) or text
     whole = whole and out[l] == text
   end
   return table.concat(out, "\n") .. "\n", whole
