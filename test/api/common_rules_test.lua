@@ -95,6 +95,43 @@ return {
     end)
   end },
 
+  { "a path written otherwise changes nothing about who may", function()
+    local function forms(path)
+      local head, last = path:match "^(.*)/([^/]*)$"
+      return { "/" .. path, path .. "/", head .. "//" .. last, head .. "/./" .. last, head .. "/x/../" .. last,
+               head .. "/%2e/" .. last, head .. "/x/%2E%2e/" .. last, head .. "%2f" .. last, head .. ";a=b/" .. last,
+               (path:gsub("%a", function(letter) return ("%%%02x"):format(letter:byte()) end)), path:upper() }
+    end
+    local tried = 0
+    each(function(route, name)
+      if #route.operation.security == 0 then return end
+      local others = token_of(route, false)
+      for _, form in ipairs(forms(example.path(route))) do
+        for _, token in ipairs { others or "none", "none" } do
+          tried = tried + 1
+          local answer = client.request(route.method, form, { token = token ~= "none" and token or nil, undescribed = true,
+            json = route.operation.requestBody and "{}" or nil })
+          check.truthy(answer.status >= 400 and answer.status < 500, ("%s as %s: %d"):format(name, form, answer.status))
+        end
+      end
+    end)
+    check.truthy(tried > 1000, "forms: " .. tried)
+  end },
+
+  { "a body may be of any JSON type, and of no other", function()
+    local route = contract.find("POST", "/api/v1/newsletter/subscribe")
+    local function send(type, n)
+      return client.post(route.path, { body = '{"email": "json' .. n .. '@example.com"}', headers = { ["Content-Type"] = type } })
+    end
+    for n, type in ipairs { "application/json", "application/json; charset=utf-8", "application/merge-patch+json",
+                            "Application/JSON;charset=UTF-8" } do
+      check.status(send(type, n), 201)
+    end
+    for _, type in ipairs { "text/json", "application/xml", "application/json; charset=utf-16", "json", "" } do
+      check.status(send(type, 0), 415, "UNSUPPORTED_MEDIA_TYPE")
+    end
+  end },
+
   { "what does not change is 304, where caches may keep it", function()
     local count = 0
     each(function(route, name)

@@ -90,5 +90,9 @@ return {
     end)
     client.eventually(30, "200 again", function() return client.get(LIST).status == 200 end)
     client.all_healthy()
+    client.eventually(30, "no open transaction", function()
+      return client.sql [[SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+        AND usename = 'app_user' AND state LIKE 'idle in transaction%']] == "0"
+    end)
   end },
 }

@@ -159,7 +159,7 @@ export TEST_SERVER_PID=$server TEST_SERVER_LOG=$work/server.log
 
 port=''
 for _ in $(seq 600); do
-  port=$(sed -n 's/.* serving .*port=\([0-9]*\).*/\1/p' "$work/server.log" | head -n 1)
+  port=$(sed -n 's/.*\bserving\b.*port"\?[=:]\([0-9]*\).*/\1/p' "$work/server.log" | head -n 1)
   [[ -z $port ]] || break
   kill -0 "$server" 2>/dev/null || break
   sleep 0.05

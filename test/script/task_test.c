@@ -152,6 +152,9 @@ static void good_scripts_return(void **state)
     assert_result(
         "local t = {} for k in pairs(string) do t[#t + 1] = k end return #t > 10",
         "true");
+    assert_result("return tostring(io or os or debug or package or dofile or loadfile or "
+                  "string.dump)",
+                  "nil");
     assert_result("sleep(0.001) return 'slept'", "slept");
     assert_result("return pcall(sleep, 0.001)", "true");
     assert_result("return table.concat({all(function() sleep(0.002) return 'a' end, "
