@@ -99,6 +99,9 @@ check 'slow' says 0 '^ *5 .*SELECT count\(\*\) FROM bloated WHERE n = \$1'
 # shellcheck disable=SC2016 # a parameter of PostgreSQL's
 check 'slow: a query that scans, and for what' has '^- row [0-9]+ scans all of bloated, [0-9]+ pages, for \(n = \$1\): an index'
 check 'slow: not who looks at it' not has 'pg_stat_statements'
+owner "SELECT id, v, n, (SELECT count(*) FROM sparse WHERE false) AS none, pg_sleep(0.03) FROM bloated WHERE id = 10" >/dev/null
+omade db slow
+check 'slow: what stands behind the columns' has 'SELECT … FROM bloated WHERE id = \$[0-9]$'
 check 'slow: no maintenance' not has '(ANALYZE|CREATE|INSERT INTO sparse)'
 for _ in 1 2 3; do owner "SELECT pg_sleep(0.03)" >/dev/null; done
 owner "SELECT pg_sleep(0.06), 1" >/dev/null

@@ -10,6 +10,7 @@ local print = {}
 ---@field title? string the key, unless said
 ---@field kind? "text"|"number"|"bytes"|"percent"|"seconds"|"ms" "text", unless said
 ---@field width? integer the most that is shown of a text; less on a narrow terminal
+---@field show? fun(text: string): string what people see of a text
 ---@field spare? boolean left out on a narrow terminal
 
 local UNITS <const> = { "B", "kB", "MB", "GB", "TB" }
@@ -61,7 +62,7 @@ local function cell(row, column)
   if value == nil then return "-" end
   local format = FORMATS[column.kind]
   if format then return format(tonumber(value)) end
-  return one_line(value, column.width or 60)
+  return one_line(column.show and column.show(value) or value, column.width or 60)
 end
 
 local function pad(text, width, right)

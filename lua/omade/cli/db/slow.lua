@@ -28,12 +28,24 @@ local STATEMENTS <const> = [[
          round(100.0 * hit / NULLIF(pages, 0), 1) AS hit_percent, query
   FROM each WHERE calls > 0 ORDER BY %s DESC, query LIMIT 10]]
 
+--- "SELECT a, b, c FROM t WHERE ..." -> "SELECT ... FROM t WHERE ...": what tells statements
+-- apart stands behind the columns.  A FROM within parentheses belongs to them.
+local function without_columns(query)
+  local depth = 0
+  if not query:find "^%s*SELECT%s" then return query end
+  for at, found in query:gmatch "()([()%a_]+)" do
+    for bracket in found:gmatch "[()]" do depth = depth + (bracket == "(" and 1 or -1) end
+    if found == "FROM" and depth == 0 then return at > 40 and "SELECT … " .. query:sub(at) or query end
+  end
+  return query
+end
+
 slow.columns = {
   { key = "calls", kind = "number" }, { key = "total_ms", title = "total ms", kind = "ms" },
   { key = "share", kind = "percent" }, { key = "mean_ms", title = "mean ms", kind = "ms" },
   { key = "max_ms", title = "max ms", kind = "ms", spare = true }, { key = "rows", kind = "number", spare = true },
   { key = "pages_per_call", title = "pages/call", kind = "number", spare = true },
-  { key = "hit_percent", title = "in memory", kind = "percent", spare = true }, { key = "query", width = 80 },
+  { key = "hit_percent", title = "in memory", kind = "percent", spare = true }, { key = "query", width = 80, show = without_columns },
 }
 slow.others = true
 
