@@ -67,8 +67,7 @@ function csv.answer(req, name, source)
       piece = next_piece()
     end
   end, { type = "text/csv; charset=utf-8",
-         headers = { ["Content-Disposition"] = ('attachment; filename="%s"'):format(name),
-                     ["Cache-Control"] = "no-store" } })
+         headers = { ["Content-Disposition"] = ('attachment; filename="%s"'):format(name) } })
 end
 
 return csv
