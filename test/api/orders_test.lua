@@ -178,6 +178,7 @@ return {
     refused({ items = { one(CAKE, 1) }, tip_amount = 0.001 }, "tip_amount")
     refused({ items = { one(CAKE, 1) }, payment_method = "barter" }, "payment_method")
     refused({ items = { one(CAKE, 1) }, pickup_at = "2020-01-01T10:00:00Z" }, "pickup_at")
+    refused({ items = { one("99999999-0000-0000-0000-000000000001", 1) }, pickup_at = "2020-01-01T10:00:00Z" }, "pickup_at")
     refused({ items = { { product_id = CUPCAKES, custom_cake = { flavor = "vanilla", size = "small_6", frosting = "fondant" } } } },
             "items[0].custom_cake")
     check.status(place({ items = { one("99999999-0000-0000-0000-000000000001", 1) } }, john), 404, "NOT_FOUND")

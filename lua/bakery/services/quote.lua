@@ -138,10 +138,14 @@ local function first_days(purchase, today)
   web.fail(409, "The shop is closed", { code = "SLOT_CLOSED" })
 end
 
+--- What was asked for is looked at before what there is.
+local function check_clock(clock)
+  if clock.past then invalid("pickup_at", "Pickup at must not be in the past") end
+end
+
 local function pickup_days(purchase, known)
   local clock = known.clock
   if not purchase.pickup_at then return first_days(purchase, clock.today) end
-  if clock.past then invalid("pickup_at", "Pickup at must not be in the past") end
   if shop.closed_on(clock.day) then
     web.fail(409, "The shop is closed on that day", { code = "SLOT_CLOSED" })
   end
@@ -163,7 +167,9 @@ end
 function quote.notice_in(date, fulfilment)
   local purchase = { lines = {}, fulfilment = fulfilment, pickup_at = date.pickup_at, redeem_points = 0,
                      delivery_schedule_id = date.delivery_schedule_id }
-  return days_of(purchase, known_of(purchase, db.batch(quote.statements(purchase, "lock"))))
+  local known = known_of(purchase, db.batch(quote.statements(purchase, "lock")))
+  check_clock(known.clock)
+  return days_of(purchase, known)
 end
 
 ---- What a line costs -------------------------------------------------------------------------------
@@ -280,6 +286,7 @@ end
 ---@return {clock: table, lines: table[], changed: table[], totals: omade.commerce.totals, promo: table?, slot: table?, days: integer?}
 function quote.price(purchase, results)
   local known = known_of(purchase, results)
+  check_clock(known.clock)
   check_products(purchase, known)
   local notice = days_of(purchase, known)
   check_stock(purchase, known)
