@@ -170,7 +170,8 @@ if [[ -n ${TEST_ADMIN_DATABASE_URL:-} ]]; then
   kill -KILL "$restoring"
   wait "$restoring" 2>/dev/null || true
   check 'killed while it ends sessions, it ends no more' wait_until sent_away 0
-  kill "$sleeper"
+  psql -XqAt "$TEST_ADMIN_DATABASE_URL" -o /dev/null \
+    -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}_empty' AND query ~ 'pg_sleep'"
   wait "$sleeper" 2>/dev/null || true
 fi
 
