@@ -1,3 +1,4 @@
+#!/usr/bin/env bash
 # Makes the wall clock of clock_test's server one that can be set.  The sanitizers' runtime
 # must come first, so their build goes without.
 [[ ${TEST_SANITIZED:-} != ON ]] || exit 0
