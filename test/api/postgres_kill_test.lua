@@ -3,7 +3,7 @@
 -- What is said of time is promised ten times faster (reliability.md, "Faults and promises").
 -- serve: --workers 2
 -- postgres: own
--- env: OMADE_TIME_SCALE=1
+-- before: quick.sh
 -- env: SCRIPT_LOAD_CPU=20000
 -- env: SCRIPT_CPU=5000
 -- env: SCRIPT_REQUEST_CPU=20000
@@ -18,7 +18,8 @@ local CAKE <const> = "/api/v1/products/10000000-0000-0000-0000-000000000001"
 local LIST <const> = "/api/v1/products?limit=1"
 local POSTGRES <const> = "bash " .. debug.getinfo(1, "S").source:match "^@(.*/)" .. "own_postgres.sh "
 
-local ANSWERED <const>, AT_ONCE <const>, BACK <const> = 50, 10, 10     -- seconds: ten times the promise
+local SCALE <const> = tonumber(os.getenv "OMADE_TIME_SCALE")
+local ANSWERED <const>, AT_ONCE <const>, BACK <const> = 50 * SCALE, 10 * SCALE, 10 * SCALE  -- seconds: ten times the promise
 
 local buyer = storm.people(1)[1]
 local bun   = storm.products(1, 1000)[1]

@@ -4,7 +4,7 @@
 -- serve: --workers 2
 -- redis: own
 -- env: RATE_LIMITS=on
--- env: OMADE_TIME_SCALE=1
+-- before: quick.sh
 -- env: SCRIPT_LOAD_CPU=20000
 -- env: SCRIPT_CPU=5000
 -- env: SCRIPT_REQUEST_CPU=20000
@@ -21,7 +21,8 @@ local ME <const>    = "/api/v1/auth/me"
 local KEEPS <const> = "--appendonly yes"              -- what was answered outlives a kill
 local BUYERS <const> = 16
 
-local ANSWERED <const>, AT_ONCE <const>, BACK <const> = 50, 10, 10      -- seconds: ten times the promise
+local SCALE <const> = tonumber(os.getenv "OMADE_TIME_SCALE")
+local ANSWERED <const>, AT_ONCE <const>, BACK <const> = 50 * SCALE, 10 * SCALE, 10 * SCALE  -- seconds: ten times the promise
 
 redis.start(KEEPS)
 client.all_healthy()

@@ -7,7 +7,10 @@ local check = {}
 local function show(value)
   if type(value) == "table" then
     local ok, text = pcall(cjson.encode, value)
-    return ok and text or tostring(value)
+    if ok then return text end
+    local parts = {}
+    for key, part in pairs(value) do parts[#parts + 1] = tostring(key) .. " = " .. tostring(part) end
+    return "{ " .. table.concat(parts, ", ") .. " }"
   end
   return type(value) == "string" and ("%q"):format(value) or tostring(value)
 end
