@@ -456,6 +456,27 @@ return {
     check.equal(points(), 500)
   end },
 
+  { "what points pay for alone needs no money: handed over, and returned", function()
+    set_points(5000)
+    local price = math.tointeger(value("SELECT price * 100 FROM products WHERE id = '%s'", CUPCAKES) // 1)
+    local function free(method)
+      local order = placed({ items = { one(CUPCAKES, 1) }, redeem_points = price, payment_method = method }, john)
+      check.equal(order.total_amount, 0)
+      return order
+    end
+    local order = free "online"
+    check.status(act("post", order, "pay", john), 409, "CONFLICT")
+    check.equal(move(order, "confirmed", "preparing", "ready", "delivered").payment_status, "paid")
+    check.equal(points(), 5000 - price)
+    check.status(act("post", order, "refund", admin, { amount = 0.01 }), 409, "CONFLICT")
+    local refunded = check.status(act("post", order, "refund", admin), 200).json().data
+    check.equal(refunded.status .. " " .. refunded.payment_status, "refunded refunded")
+    check.equal(points(), 5000)
+    check.status(act("post", order, "refund", admin), 409, "INVALID_TRANSITION")
+    check.equal(points(), 5000)
+    check.equal(move(free "cash", "confirmed", "preparing", "ready", "delivered").payment_status, "paid")
+  end },
+
   { "paying online", function()
     local order = placed({ items = { one(CAKE, 1) }, payment_method = "online" }, john)
     local answer = check.status(act("post", order, "pay", john), 200).json().data

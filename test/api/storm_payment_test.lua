@@ -74,6 +74,20 @@ return storm.tests {
     check.equal(storm.value("SELECT refunded_amount FROM orders WHERE id = '%s'", made.id), "9.00")
   end },
 
+  { "the task leaves what points paid for alone", function()
+    storm.value("INSERT INTO loyalty_ledger (user_id, points, reason, note) VALUES ('%s', 100000, 'adjusted', 'test')", buyers[3].id)
+    local function late(points)
+      local made = storm.placed(storm.order(buyers[3], { items = { storm.one(buns[1]) }, payment_method = "online", redeem_points = points }))
+      storm.value("UPDATE orders SET created_at = created_at - interval '40 minutes' WHERE id = '%s'", made.id)
+      return made
+    end
+    local free, part = late(99999), late(1)
+    check.equal(free.total_amount, 0)
+    check.status(client.post "/test/unpaid", 200)
+    check.equal(storm.value("SELECT status FROM orders WHERE id = '%s'", free.id), "pending")
+    check.equal(storm.value("SELECT status FROM orders WHERE id = '%s'", part.id), "cancelled")
+  end },
+
   { "paid or cancelled: the task and the payment, never both unseen", function()
     local paid, cancelled = 0, 0
     for _ = 1, 3 do

@@ -389,7 +389,7 @@ return web.routes("/api/v1/orders", {
     answer = answers.Order, errors = MOVING, summary = "Its payment" },
   { "POST",  "/:id/pay",      pay,         who = "optional", guest_sends = "X-Tracking-Token", params = Id, idempotent = true,
     answer = Pay, summary = "Pay online", sends = TOKEN,
-    errors = { [409] = "INVALID_TRANSITION, CONFLICT: it is paid, IDEMPOTENCY_IN_FLIGHT",
+    errors = { [409] = "INVALID_TRANSITION, CONFLICT: nothing is left to be paid, IDEMPOTENCY_IN_FLIGHT",
                [503] = "PROVIDER_NOT_CONFIGURED" } },
   { "POST",  "/:id/refund",   refund,      who = "admin", params = Id, body = Refund, idempotent = true,
     answer = answers.Order, summary = "Give money back",

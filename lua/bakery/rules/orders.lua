@@ -1,5 +1,7 @@
 --- The life of an order: one table says all.
 
+local money = require "omade.money"
+
 local orders = {}
 
 --- From a status to those that may follow.  How: `fulfilment` limits it to one kind;
@@ -31,8 +33,19 @@ orders.PAYMENT_TRANSITIONS = {
 orders.PAYMENT_STATUSES = { "pending", "paid", "failed", "refunded" }
 orders.PAYMENT_METHODS  = { "cash", "card_on_delivery", "bank_transfer", "online" }
 
---- Paid when it is handed over.
-orders.PAID_AT_THE_DOOR = { cash = true, card_on_delivery = true }
+local PAID_AT_THE_DOOR <const> = { cash = true, card_on_delivery = true }
+
+--- Whether nothing is to be paid: points paid for all of it.
+---@param order {total_amount: omade.decimal}
+---@return boolean
+function orders.is_free(order) return order.total_amount:money() == money "0" end
+
+--- Whether an order counts as paid when it is handed over.
+---@param order {payment_method: string, total_amount: omade.decimal}
+---@return boolean
+function orders.paid_by_delivery(order)
+  return PAID_AT_THE_DOOR[order.payment_method] == true or orders.is_free(order)
+end
 
 --- Whether an order may go on to a status.
 ---@param order {status: string, fulfilment: string}

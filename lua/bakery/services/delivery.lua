@@ -6,6 +6,7 @@ local changes = require "bakery.services.order_changes"
 local db      = require "omade.db"
 local json    = require "omade.json"
 local outbox  = require "bakery.services.outbox"
+local rules   = require "bakery.rules.orders"
 local view    = require "bakery.services.order_view"
 local v       = require "omade.validate"
 local web     = require "omade.web"
@@ -35,7 +36,8 @@ local function time_of(id, occurred_at)
 end
 
 local function check_payment(order, report)
-  if report.payment_taken ~= false or order.payment_status == "paid" or order.status == "delivered" then return end
+  if report.payment_taken ~= false or order.payment_status == "paid" or order.status == "delivered"
+    or rules.is_free(order) then return end
   web.fail(409, "The order must be paid before it is handed over", { code = "PAYMENT_REQUIRED" })
 end
 

@@ -149,7 +149,7 @@ local function deliver_in(order, note, at)
   if points > 0 then list[1] = { LOCK_POINTS, order.user_id, as = "row" } end      -- before its slot
   local paid = order.payment_status == "paid"
   if not paid then
-    if not rules.PAID_AT_THE_DOOR[order.payment_method] then
+    if not rules.paid_by_delivery(order) then
       web.fail(409, "The order must be paid before it is handed over", { code = "PAYMENT_REQUIRED" })
     end
     add(list, payment_entries(order, order.status, "paid"))
@@ -256,7 +256,8 @@ local function claw_back(order, refund_id, refunded)
   if points > 0 then db.exec(CLAW_BACK, order.user_id, -points, order.id, refund_id) end
 end
 
---- Gives money back for a locked order; the sum never exceeds what was paid.
+--- Gives money back for a locked order; the sum never exceeds what was paid.  What points paid
+-- for alone is returned with nothing.
 ---@param order table
 ---@param amount? omade.money.amount all that is left, unless given
 ---@param options {reason?: string, payment_id?: string}
@@ -268,13 +269,16 @@ function changes.refund_in(order, amount, options)
   local total, refunded = order.total_amount:money(), order.refunded_amount:money()
   local left = total - refunded
   amount = amount or left
-  if amount > left or amount <= money "0" then
+  local nothing = amount == money "0"
+  if amount > left or nothing and not rules.is_free(order) then
     web.fail(409, "At most " .. tostring(left) .. " can be refunded", { code = "CONFLICT" })
   end
   refunded = refunded + amount
 
-  local refund = db.row(ADD_REFUND, order.id, options.payment_id, amount, options.reason)
-  claw_back(order, refund.id, refunded)
+  if not nothing then
+    local refund = db.row(ADD_REFUND, order.id, options.payment_id, amount, options.reason)
+    claw_back(order, refund.id, refunded)
+  end
   local list = { outbox.entry("order.refunded", order.id, { order_number = order.order_number, amount = amount,
                                                             refunded_amount = refunded }) }
   if refunded == total then
@@ -298,7 +302,7 @@ end
 function changes.unpaid(minutes)
   local ids = json.array {}
   for i, row in ipairs(db.rows([[SELECT id FROM orders WHERE status = 'pending' AND payment_method = 'online'
-      AND payment_status <> 'paid' AND created_at < now() - $1::int * interval '1 minute'
+      AND payment_status <> 'paid' AND total_amount > 0 AND created_at < now() - $1::int * interval '1 minute'
       ORDER BY created_at LIMIT 100]], minutes)) do
     ids[i] = row.id
   end

@@ -36,6 +36,7 @@ function payment.begin_in(order)
     web.fail(409, "The order is " .. order.status, { code = "INVALID_TRANSITION" })
   end
   if order.payment_status == "paid" then web.fail(409, "The order is paid", { code = "CONFLICT" }) end
+  if rules.is_free(order) then web.fail(409, "There is nothing to be paid", { code = "CONFLICT" }) end
   if order.payment_status == "failed" then changes.pay_in(order, "pending") end
   return { provider = config.get "PAYMENT_PROVIDER", payment_url = url_of(order),
            expires_at = time.iso(time.now() + 60 * config.get "UNPAID_ORDER_MINUTES") }
