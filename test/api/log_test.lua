@@ -1,4 +1,5 @@
--- The log: a line each, whatever clients send, and nothing in it that signs anybody in.
+-- The log: a line each, whatever clients send, and nothing in it that signs anybody in; passwords
+-- and session tokens are kept nowhere.
 -- serve: --workers 2
 -- env: BCRYPT_COST=4
 -- env: LOG_LEVEL=debug
@@ -41,6 +42,14 @@ local function requests(pattern, count)
   return found
 end
 
+local function all_of_redis()
+  local parts = {}
+  for key in client.redis("KEYS", "*"):gmatch "%S+" do
+    parts[#parts + 1] = key .. "\n" .. client.redis("GET", key) .. client.redis("SMEMBERS", key)
+  end
+  return table.concat(parts, "\n")
+end
+
 local function payload(topic)
   return cjson.decode(client.sql("SELECT payload FROM outbox WHERE topic = '" .. topic .. "' ORDER BY id DESC LIMIT 1"))
 end
@@ -77,6 +86,10 @@ return {
     local log = table.concat(lines(), "\n")
     for _, text in ipairs(secrets) do check.truthy(not log:find(text, 1, true), "in the log: " .. text) end
     check.truthy(not log:find "%$2[aby]%$", "a hash in the log")
+
+    local kept = client.shell("pg_dump --data-only '" .. os.getenv "DATABASE_URL" .. "'") .. all_of_redis()
+    check.truthy(#kept > 10000 and kept:find("logged@test.example", 1, true), "what is kept")
+    for i = 1, 5 do check.truthy(not kept:find(secrets[i], 1, true), "kept as it is: " .. secrets[i]) end
   end },
 
   { "what clients send begins no line, and every line is JSON", function()

@@ -18,6 +18,9 @@ local CAKE <const> = "/api/v1/products/10000000-0000-0000-0000-000000000001"
 local LIST <const> = "/api/v1/products?limit=1"
 local POSTGRES <const> = "bash " .. debug.getinfo(1, "S").source:match "^@(.*/)" .. "own_postgres.sh "
 
+local CLUSTER_LOG <const> = os.getenv "TEST_WORK" .. "/cluster/postgres.log"
+local SERVER_LOG <const>  = os.getenv "TEST_SERVER_LOG"
+
 local SCALE <const> = tonumber(os.getenv "OMADE_TIME_SCALE")
 local ANSWERED <const>, AT_ONCE <const>, BACK <const> = 50 * SCALE, 10 * SCALE, 10 * SCALE  -- seconds: ten times the promise
 
@@ -29,6 +32,12 @@ client.timeout = ANSWERED
 local function postgres(what)
   local out, ok = client.shell(POSTGRES .. what)
   if not ok then error(out, 2) end
+end
+
+local function count(file, words)
+  local n = 0
+  for line in io.lines(file) do if line:find(words, 1, true) then n = n + 1 end end
+  return n
 end
 
 --- Orders without a pause, until they notice the fault, which comes at any moment of theirs.
@@ -85,6 +94,33 @@ client.all_healthy()
 return storm.tests {
   { "all of it at once", killed "kill" },
   { "its first process, the others end when they notice", killed "orphan" },
+  { "no connection is let in: one of a worker's tries, and the log does not fill", function()
+    local name = client.sql "SELECT current_database()"
+    local other = os.getenv("DATABASE_URL"):gsub("/" .. name, "/postgres")
+    local function sql(text)
+      local out, ok = client.shell(("psql -XqAt '%s' -c \"%s\""):format(other, text))
+      if not ok then error(out, 2) end
+    end
+    local refused, told = count(CLUSTER_LOG, "not currently accepting"), count(SERVER_LOG, "cannot be reached")
+    sql("ALTER DATABASE " .. name .. " ALLOW_CONNECTIONS false")
+    sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '" .. name .. "'")
+    client.eventually(AT_ONCE, "503", function() return client.get(LIST).status == 503 end)
+    local began, asked = client.now(), 0
+    while client.now() < began + 4 do        -- whoever asks waits for no try, and causes none
+      check.status(client.get(LIST), 503, "UNAVAILABLE")
+      asked = asked + 1
+      client.sleep(0.005)
+    end
+    local seconds = client.now() - began
+    refused, told = count(CLUSTER_LOG, "not currently accepting") - refused, count(SERVER_LOG, "cannot be reached") - told
+    print(("# %d requests in %.1f s; %d tries to connect, %d lines of the log"):format(asked, seconds, refused, told))
+    sql("ALTER DATABASE " .. name .. " ALLOW_CONNECTIONS true")
+    client.all_healthy(BACK)
+    -- two workers, each with two that try twice a second: the pool's one, and the one that listens
+    check.truthy(refused <= 2 * (8 + 6 * seconds), "tries: " .. refused)
+    check.truthy(told <= 4, "lines: " .. told)
+  end },
+
   { "one of its processes: it starts again by itself", function()
     local outcomes = order_through("backend", "backend")
     client.all_healthy()

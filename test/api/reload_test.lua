@@ -55,6 +55,16 @@ return {
     check.equal(error_header(), nil)
   end },
 
+  { "here an error's text and place are in the answer", function()
+    write("part.lua", "return setmetatable({}, {\n  __index = function() error('told in dev') end })")
+    client.eventually(20, "the error", function()
+      return client.get("/").body:find("part.lua:2: told in dev", 1, true)
+    end)
+    check.status(client.get "/", 500, "INTERNAL")
+    part "three"
+    becomes "three"
+  end },
+
   { "endless loops, blow-ups, missing files, bad routes at load", function()
     local broken = {
       "while true do end", "local t = {} while true do t[#t + 1] = ('x'):rep(10000) .. #t end", "error('no')", "return nil .. 1",
