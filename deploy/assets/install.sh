@@ -31,16 +31,16 @@ install_package() { # NAME VERSION SHA512
     echo "$1 $2 is not what package-lock.json names" >&2
     return 1
   fi
-  mkdir -p "$folder/node_modules/$1"
-  tar -xzf "$archive" -C "$folder/node_modules/$1" --strip-components 1 --no-same-owner
-  rm -f "$archive"
+  mkdir -p "$folder/node_modules/$1" &&
+    tar -xzf "$archive" -C "$folder/node_modules/$1" --strip-components 1 --no-same-owner &&
+    rm -f "$archive"
 }
 
 rm -rf "$folder/stamp" "$folder/node_modules"
 if locked | while read -r name version sum; do
   install_package "$name" "$version" "$sum" || exit 1
 done >"$folder/install.log" 2>&1; then
-  cp "$lock" "$folder/"
+  cp "$lock" "$folder/package-lock.json"
   touch "$folder/stamp"
 else
   echo "the packages of $lock could not be installed: $(tail -n 1 "$folder/install.log")"
