@@ -499,6 +499,10 @@ return {
     move(order, "confirmed", "preparing", "ready", "delivered")
     check.status(tell(event(order, { type = "refund.succeeded", amount = 5 })), 200)
     check.equal(get(order, john).json().data.refunded_amount, 5)
+    check.status(tell(event(order, { type = "refund.succeeded", amount = 0 })), 200)      -- recorded, and changes nothing
+    check.equal(value("SELECT string_agg(amount || ' ' || outcome, ', ' ORDER BY created_at) FROM payments "
+      .. "WHERE order_id = '%s' AND type = 'refund.succeeded'", order.id), "5.00 applied, 0.00 ignored")
+    check.equal(get(order, john).json().data.refunded_amount, 5)
   end },
 
   { "what does not fit is recorded for a look", function()

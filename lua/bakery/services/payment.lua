@@ -116,7 +116,7 @@ local decide = {
   ["refund.succeeded"] = function(order, event)
     local left = order.total_amount:money() - order.refunded_amount:money()
     if event.currency ~= config.get "SHOP_CURRENCY" then return "review", "another currency" end
-    if left == money "0" then return "ignored" end
+    if left == money "0" or event.amount == money "0" then return "ignored" end
     if not rules.refundable(order) or event.amount > left then return "review", "more than can be refunded" end
     return "applied"
   end,
