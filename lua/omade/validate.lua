@@ -351,6 +351,7 @@ end
 
 --- The same fields, all optional and without defaults: for PATCH.  What could be left
 -- out before is cleared by null (json.null); what has a value always has none of it.
+-- `together` looks at what is given, too.
 ---@param shape omade.shape
 ---@return omade.shape
 function v.partial(shape)
@@ -363,7 +364,7 @@ function v.partial(shape)
     copy.optional, copy.default = true, nil
     fields[name] = copy
   end
-  return v.shape(fields, { at_least_one = true })
+  return v.shape(fields, { at_least_one = true, together = shape.together })
 end
 
 --- "minPrice" and "image_url" as people write them: "Min price", "Image url".

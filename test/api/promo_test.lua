@@ -183,6 +183,7 @@ return {
     field(change(promo, { valid_to = "2025-01-01T00:00:00Z" }), "valid_to")
     field(change(promo, { code = cjson.null }), "code")
     field(change(promo, { valid_from = "x", usage_limit = 0 }), "valid_from", "usage_limit")
+    field(change(promo, { discount_type = "percent", amount = 200, code = "x" }), "amount", "code")
     check.status(change(promo, {}), 400, "VALIDATION_ERROR")
     local other = created()
     check.status(change(promo, { code = other.code:lower() }), 409, "PROMO_CODE_TAKEN")
