@@ -4,6 +4,7 @@ local cakes   = require "bakery.rules.cakes"
 local changes = require "bakery.services.order_changes"
 local days    = require "bakery.services.days"
 local db      = require "omade.db"
+local money   = require "omade.money"
 local outbox  = require "bakery.services.outbox"
 local quote   = require "bakery.services.quote"
 local v       = require "omade.validate"
@@ -12,7 +13,7 @@ local web     = require "omade.web"
 local reschedule = {}
 
 local CAKES <const> = [[
-  SELECT c.price_breakdown, COALESCE(c.extra_details, '{}') AS extra_details
+  SELECT COALESCE(c.price_breakdown ->> 'rush_fee', '0') AS paid, COALESCE(c.extra_details, '{}') AS extra_details
   FROM custom_cake_configurations c WHERE c.order_id = $1]]
 
 local SET_SLOT <const> = "UPDATE orders SET delivery_schedule_id = $2 WHERE id = $1"
@@ -21,15 +22,14 @@ local SET_PICKUP <const> = "UPDATE orders SET pickup_at = $2 WHERE id = $1"
 --- Whether the cake can be had with so much notice, for the rush fee that was paid.
 local function is_enough(cake, notice, paid)
   local fee = cakes.rush_fee(cake, notice)
-  return fee ~= nil and (tostring(fee) == "0.00" or tonumber(tostring(fee)) <= paid)
+  return fee ~= nil and fee <= paid
 end
 
 --- The price was for the notice of then: less notice than was paid for is refused.
 local function check_cakes(order, notice)
   local least = 0
   for _, row in ipairs(db.rows(CAKES, order.id)) do
-    local paid = row.price_breakdown and row.price_breakdown.rush_fee
-    paid = paid and tonumber(tostring(paid)) or 0
+    local paid = money(row.paid)
     while not is_enough(row.extra_details, least, paid) do least = least + 1 end
   end
   if notice >= least then return end
