@@ -24,11 +24,8 @@ typedef struct rate {
     int32_t ppm;
 } rate;
 
-enum {
-    RATE_WHOLE = 1000000,
-    RATE_CENT =
-        RATE_WHOLE / 10000, /* a hundredth of a percent, as money's cents tell it */
-};
+/* A hundredth of a percent, RATE_CENT, is what a cent is to money. */
+enum { RATE_WHOLE = 1000000, RATE_CENT = RATE_WHOLE / 10000 };
 
 #define MONEY_TEXT_MAX 24 /* "-92233720368547758.08" and its NUL fit */
 

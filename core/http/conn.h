@@ -24,8 +24,7 @@ enum {
     KEPT_MAX = 64 * 1024,          /* pipelined bytes of one client */
     LINGER_MAX = 16 * 1024 * 1024, /* bytes thrown away after the last answer */
     LINGER_MS = 1000,
-    HALF_CLOSED_MS =
-        1000, /* after its client's FIN a running request asks who is there */
+    HALF_CLOSED_MS = 1000, /* after its FIN a client is asked whether it is there */
     FRESH_GRACE_MS = 1000, /* of a new client that says nothing, while others wait */
     DRAIN_GRACE_MS = 200,  /* of an idle client: its next request may be on its way */
     COPY_MAX = 16 * 1024,  /* larger bodies are written from where they are */

@@ -12,13 +12,8 @@
 #include "http/conn.h"
 #include "http/pack.h"
 
-enum {
-    SWEEP_MS = 250,
-    SWEEP_DRAIN_MS = 50,
-    READ_MIN = 16,
-    OUT_FIRST = 32 * 1024,
-    TEXT_FIRST = 1024
-};
+enum { SWEEP_MS = 250, SWEEP_DRAIN_MS = 50, READ_MIN = 16 };
+enum { OUT_FIRST = 32 * 1024, TEXT_FIRST = 1024 }; /* bytes kept from the start */
 
 struct listener {
     struct list_node node;

@@ -1,5 +1,4 @@
-/* form_fields.h -- what the fields of a form must be, whatever the route makes of them.
- */
+/* form_fields.h -- what the fields of a form must be, whatever the route makes of them. */
 #ifndef SCRIPT_FORM_FIELDS_H
 #define SCRIPT_FORM_FIELDS_H
 

@@ -15,8 +15,8 @@ local function count_parameters(query)
   return most
 end
 
+--- Its plans, decoded; nil when it has none.
 local function explain(s, query)
-
   if not s:run(BEGIN) or not s:query("PREPARE omade_plan AS " .. query) then return nil end
   local count = count_parameters(query)
   local values = count > 0 and "(" .. ("NULL, "):rep(count - 1) .. "NULL)" or ""
