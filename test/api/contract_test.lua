@@ -217,7 +217,7 @@ return {
       "api/outbox_tls_test.lua",       -- SMTP
       "api/social/keys_server.lua",    -- a server, of keys
     }, "\n./"):gsub("^", "./"))
-    check.equal(files [[grep -rl '\bcurl ' --include=*.sh . | xargs grep -L CURL_TRACES]], table.concat({
+    check.equal(files [[grep -rl '\bcurl ' --include=*.sh . | xargs grep -LE 'CURL_TRACES|/[a-z_]*rig\.sh']], table.concat({
       "./bench/times.sh",              -- no bakery
       "./examples/examples_test.sh",   -- no bakery
     }, "\n"))

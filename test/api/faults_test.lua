@@ -2,6 +2,7 @@
 -- serve: --workers 2
 -- scale: 4
 -- redis: own
+-- env: REDIS_TIMEOUT=100
 -- env: DB_QUERY_TIMEOUT=1500
 
 local check  = require "check"

@@ -3,6 +3,7 @@
 -- What is said of time is promised ten times faster (reliability.md, "Faults and promises").
 -- serve: --workers 2
 -- redis: own
+-- env: REDIS_TIMEOUT=100
 -- env: RATE_LIMITS=on
 -- before: quick.sh
 -- env: SCRIPT_LOAD_CPU=20000

@@ -113,6 +113,8 @@ free_port() { lua5.4 -e 'print((select(2, require("socket").bind("127.0.0.1", 0)
 while IFS= read -r port_name; do
   export "${port_name?}=$(free_port)"
 done < <(sed -n 's/^-- port: //p' "$file")
+# Redis may be late where it is no fault: on a noisy machine a turn of the scheduler takes long.
+export REDIS_TIMEOUT=${REDIS_TIMEOUT:-1000}
 while IFS= read -r line; do
   while [[ $line =~ @([A-Z_]+)@ ]]; do line=${line//"${BASH_REMATCH[0]}"/${!BASH_REMATCH[1]}}; done
   export "${line?}"

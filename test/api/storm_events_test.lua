@@ -1,7 +1,6 @@
 -- Twenty streams of one order over two workers: each sees each change once and in order,
 -- also after a reconnect, and after the connection that listens was lost.
 -- serve: --workers 2
--- env: REDIS_TIMEOUT=1000
 
 local check  = require "check"
 local client = require "client"

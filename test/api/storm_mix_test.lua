@@ -1,7 +1,6 @@
 -- Everything at once over the same few products, points, promotions and slots: locks are taken
 -- in one order, so that nobody is ever a deadlock's victim.
 -- serve: --workers 2
--- env: REDIS_TIMEOUT=1000
 
 local check  = require "check"
 local client = require "client"

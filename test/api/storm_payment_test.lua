@@ -1,6 +1,5 @@
 -- Providers' events, many at once and many times, and the task that cancels what nobody pays.
 -- serve: --workers 2
--- env: REDIS_TIMEOUT=1000
 -- env: PAYMENT_GENERIC_SECRET=top-secret
 
 local cjson  = require "cjson"

@@ -2,7 +2,6 @@
 -- PostgreSQL: nobody ever sees what is another's.  And what ends a session ends it for the
 -- very next request, in every worker.
 -- serve: --workers 2
--- env: REDIS_TIMEOUT=1000
 -- env: DB_CONNECTIONS=1
 -- env: DB_TRANSACTION_CONNECTIONS=1
 -- env: BCRYPT_COST=4

@@ -1,7 +1,6 @@
 -- Many at once, placing and changing orders against two workers: what is sold, promised,
 -- returned and refunded stays right to the piece and the cent.
 -- serve: --workers 2
--- env: REDIS_TIMEOUT=1000
 -- env: TAX_RATE=7.25
 -- env: METRICS_TOKEN=a-token-for-tests
 
