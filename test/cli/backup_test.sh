@@ -8,10 +8,10 @@
 # TEST_ADMIN_DATABASE_URL, a superuser's, is needed to make roles.
 set -euo pipefail
 
-binary=$(realpath "$1")
-home=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-work=$(mktemp -d)
-passed=0 failed=0 code=0 mounted=''
+# shellcheck source=test/cli/asserts.sh
+source "$(dirname "${BASH_SOURCE[0]}")/asserts.sh"
+
+mounted=''
 name=omade_backup_test_$$
 
 : "${TEST_DATABASE_URL:?is not set: run ./omade test}" "${TEST_APP_DATABASE_URL:?is not set}"
@@ -46,35 +46,9 @@ export PGPASSWORD=${connect[2]}
 
 # ---- asserts ---------------------------------------------------------------------------
 
-check() { # WHAT COMMAND: the command succeeds
-  if "${@:2}"; then
-    passed=$((passed + 1))
-  else
-    failed=$((failed + 1))
-    printf 'not ok: %s (exit %s)\n' "$1" "$code"
-    sed 's/^/  out: /' "$work/out" | head -n 20
-    sed 's/^/  err: /' "$work/err" | head -n 20
-  fi
-}
+db() { run 120 "$home/omade" db -- "$@"; } # [NAME=VALUE...] ARGUMENTS
 
-db() { # [NAME=VALUE...] ARGUMENTS
-  local environment=()
-  while [[ $1 == *=* && $1 != -* ]]; do
-    environment+=("$1")
-    shift
-  done
-  code=0
-  env "${environment[@]}" timeout 120 "$home/omade" db "$@" >"$work/out" 2>"$work/err" </dev/null || code=$?
-}
-
-ended() { [[ $code == "$1" ]]; }
 same() { [[ $1 == "$2" ]]; }
-not() { ! "$@"; }
-err_has() { grep -qE -- "$1" "$work/err"; }
-out_has() { grep -qE -- "$1" "$work/out"; }
-complains() { # EXIT PATTERN: one line on standard error
-  [[ $code == "$1" && ! -s $work/out && $(wc -l <"$work/err") == 1 ]] && err_has "$2"
-}
 backup() { # OPTIONS: sets file
   db backup --to "$place" "$@"
   file=$(<"$work/out")
@@ -82,15 +56,6 @@ backup() { # OPTIONS: sets file
 nothing_half() { # neither files nor databases
   [[ -z $(databases 'omade\_restore\_%') && -z $(databases 'omade\_verify\_%') ]] &&
     [[ -z $(find "$place" -name '.*.partial') ]]
-}
-
-wait_until() { # COMMAND
-  local i
-  for ((i = 0; i < 600; i++)); do
-    ! "$@" || return 0
-    sleep 0.05
-  done
-  return 1
 }
 
 session_in() { [[ -n $(sql postgres "SELECT pid FROM pg_stat_activity WHERE datname = '$1' AND query ~ 'pg_sleep'") ]]; }
@@ -136,7 +101,7 @@ rows=$(sql "$name" 'SELECT count(*) FROM orders')
 sql "$name" 'CREATE TABLE since (id integer); INSERT INTO since VALUES (1)'
 PGOPTIONS='-c statement_timeout=0' psql -XqAt "$(app_url "$name")" -c 'SELECT pg_sleep(600)' >/dev/null 2>&1 &
 sleeper=$!
-wait_until session_in "$name"
+until_true session_in "$name"
 db restore "$full" --force
 check 'but with --force' ended 0
 check 'which ends its sessions' not wait "$sleeper"
@@ -153,7 +118,7 @@ check 'and nothing is left of it' same "$(databases "${name//_/\\_}\_empty\_befo
 sql postgres "CREATE DATABASE ${name}_used"
 psql -XqAt "$(url "${name}_used")" -c 'SELECT pg_sleep(60)' >/dev/null 2>&1 &
 sleeper=$!
-wait_until session_in "${name}_used"
+until_true session_in "${name}_used"
 db restore "$full" --into "${name}_used"
 check 'an empty database that is in use is left alone' complains 8 'in use; --force'
 kill "$sleeper"
@@ -166,10 +131,10 @@ if [[ -n ${TEST_ADMIN_DATABASE_URL:-} ]]; then
   sleeper=$!
   "$home/omade" db restore "$full" --into "${name}_empty" --force >/dev/null 2>&1 </dev/null &
   restoring=$!
-  check 'sessions are sent away' wait_until sent_away 1
+  check 'sessions are sent away' until_true sent_away 1
   kill -KILL "$restoring"
   wait "$restoring" 2>/dev/null || true
-  check 'killed while it ends sessions, it ends no more' wait_until sent_away 0
+  check 'killed while it ends sessions, it ends no more' until_true sent_away 0
   psql -XqAt "$TEST_ADMIN_DATABASE_URL" -o /dev/null \
     -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '${name}_empty' AND query ~ 'pg_sleep'"
   wait "$sleeper" 2>/dev/null || true
@@ -421,5 +386,4 @@ while IFS= read -r line; do
   check "works: $line" same "$code $(sql "${name}_plain" 'SELECT count(*) FROM orders')" "0 $rows"
 done <restore.sh
 
-echo "$passed passed, $failed failed"
-[[ $failed == 0 ]]
+finish_test

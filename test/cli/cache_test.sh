@@ -53,11 +53,11 @@ check 'warm: byte for byte what the route keeps' cmp -s "$work/by_route" "$work/
 life=$(redis ttl "product:$id")
 check 'warm: for an hour' test "$life" -gt 3000 -a "$life" -le 3600
 check 'a product, from the cache' test "$(curl -s -o /dev/null -w '%{http_code}' "$products/$id")" == 200
-told() { omade cache stats && has '^- products: 1 hits, 1 misses, 50\.0 % hits since [0-9-]+T'; }
+told() { omade cache stats && out_has '^- products: 1 hits, 1 misses, 50\.0 % hits since [0-9-]+T'; }
 check 'stats: hits and misses of products' until_true told
 check 'stats' says 0 "^product +$count +[0-9]+ k?B$"
-check 'stats: sessions and carts' has '^session +1 '
-check 'stats: hits' has '^- Redis [0-9.]+: .* in use, .* hits, '
+check 'stats: sessions and carts' out_has '^session +1 '
+check 'stats: hits' out_has '^- Redis [0-9.]+: .* in use, .* hits, '
 omade cache stats --json
 check 'stats --json' json_has '{keys,0,keys}' "$count"
 check 'stats --json: hit rate' json_has '{products,hit_percent}' 50
@@ -71,6 +71,6 @@ policy=$(redis config get maxmemory-policy | tail -n 1)
 redis config set maxmemory-policy allkeys-lru >/dev/null
 omade cache stats
 redis config set maxmemory-policy "$policy" >/dev/null
-check 'stats: a policy that forgets carts' has '^- maxmemory-policy is allkeys-lru: a full Redis forgets sessions and carts'
+check 'stats: a policy that forgets carts' out_has '^- maxmemory-policy is allkeys-lru: a full Redis forgets sessions and carts'
 
 finish_test

@@ -7,10 +7,10 @@
 # TEST_DATABASE_URL (the owner), TEST_APP_DATABASE_URL and TEST_REDIS_URL name the servers.
 set -euo pipefail
 
-binary=$(realpath "$1")
-home=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-work=$(mktemp -d)
-passed=0 failed=0 code=0 servers=()
+# shellcheck source=test/cli/asserts.sh
+source "$(dirname "${BASH_SOURCE[0]}")/asserts.sh"
+
+servers=()
 database=omade_cli_test_$$
 
 : "${TEST_DATABASE_URL:?is not set: run ./omade test}"
@@ -55,39 +55,7 @@ export CURL_TRACES=$work/traces PATH=$home/test/curl:$PATH      # what curl is a
 mkdir "$CURL_TRACES"
 if [[ $DATABASE_URL =~ ://[^:/@]*:([^@/]*)@ ]]; then secret=${BASH_REMATCH[1]}; else secret=''; fi
 
-# ---- asserts ---------------------------------------------------------------------------
-
-check() { # WHAT COMMAND: the command succeeds
-  if "${@:2}"; then
-    passed=$((passed + 1))
-  else
-    failed=$((failed + 1))
-    printf 'not ok: %s (exit %s)\n' "$1" "$code"
-    sed 's/^/  out: /' "$work/out" | head -n 20
-    sed 's/^/  err: /' "$work/err" | head -n 20
-  fi
-}
-
-# NAME=VALUE... for the environment, then the arguments.  What was printed is in out and err.
-omade() {
-  local environment=()
-  while [[ ${1:-} == *=* && $1 != -* ]]; do
-    environment+=("$1")
-    shift
-  done
-  code=0
-  env "${environment[@]}" timeout 60 "$binary" "$@" >"$work/out" 2>"$work/err" </dev/null || code=$?
-}
-
-out_has() { grep -qE -- "$1" "$work/out"; }
-err_has() { grep -qE -- "$1" "$work/err"; }
-not() { ! "$@"; }
-ended() { [[ $code == "$1" ]]; }
-
-# EXIT PATTERN: nothing on standard output, and one line on standard error that names it.
-complains() {
-  [[ $code == "$1" && ! -s $work/out && $(wc -l <"$work/err") == 1 ]] && err_has "$2"
-}
+# ---- a server --------------------------------------------------------------------------
 
 # A server in the background: its log is $work/NAME.log, its port is $port.
 port='' server=''
@@ -434,5 +402,4 @@ check 'serve: it ends' stop
 check 'serve: exit 0' ended 0
 check 'no secret in the log' not grep -qF "${secret:-no secret}" "$work/serve.log"
 
-echo "$passed passed, $failed failed"
-[[ $failed == 0 ]]
+finish_test

@@ -5,10 +5,10 @@
 # TEST_DATABASE_URL (the owner), TEST_APP_DATABASE_URL, TEST_ADMIN_DATABASE_URL (a superuser)
 # and TEST_REDIS_URL name the servers.
 
-binary=$(realpath "$1")
-home=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-work=$(mktemp -d)
-passed=0 failed=0 code=0 started=()
+# shellcheck source=test/cli/asserts.sh
+source "$(dirname "${BASH_SOURCE[0]}")/asserts.sh"
+
+started=()
 database=omade_db_test_$$
 
 : "${TEST_DATABASE_URL:?is not set: run ./omade test}" "${TEST_APP_DATABASE_URL:?is not set}"
@@ -49,50 +49,9 @@ sql "${TEST_DATABASE_URL%/*}/postgres" "CREATE DATABASE $database"
 
 # ---- asserts ---------------------------------------------------------------------------
 
-check() { # WHAT COMMAND: the command succeeds
-  if "${@:2}"; then
-    passed=$((passed + 1))
-  else
-    failed=$((failed + 1))
-    printf 'not ok: %s (exit %s)\n' "$1" "$code"
-    sed 's/^/  out: /' "$work/out" | head -n 60
-    sed 's/^/  err: /' "$work/err" | head -n 20
-  fi
-}
-
-# NAME=VALUE... for the environment, then the arguments.  What was printed is in out and err.
-omade() {
-  local environment=()
-  while [[ ${1:-} == *=* && $1 != -* ]]; do
-    environment+=("$1")
-    shift
-  done
-  code=0
-  env "${environment[@]}" timeout 60 "$binary" "$@" >"$work/out" 2>"$work/err" </dev/null || code=$?
-}
-
-has() { grep -qE -- "$1" "$work/out"; }
-not() { ! "$@"; }
-ended() { [[ $code == "$1" ]]; }
-says() { [[ $code == "$1" ]] && has "$2"; } # EXIT PATTERN
-
-# EXIT PATTERN: nothing on standard output, and one line on standard error that names it.
-complains() {
-  [[ $code == "$1" && ! -s $work/out && $(wc -l <"$work/err") == 1 ]] && grep -qE -- "$2" "$work/err"
-}
-
 # PATH VALUE: what was printed is JSON, with this value under {a,b}.
 json_has() {
   [[ $(psql -XqAt "$DATABASE_URL" -v text="$(cat "$work/out")" <<<"SELECT :'text'::jsonb #>> '$1'") == "$2" ]]
-}
-
-until_true() { # COMMAND: it becomes true within 20 s
-  local i
-  for ((i = 0; i < 400; i++)); do
-    "$@" && return 0
-    sleep 0.05
-  done
-  return 1
 }
 
 # A session in the background that runs SQL, then stays connected.
@@ -134,9 +93,4 @@ serve() { # sets products, the address of its catalogue
 conform() { # what curl was answered is as openapi.json has it
   curl -s -o "$work/openapi.json" "${products%/v1/products}/openapi.json"
   check 'answers are as openapi.json says' lua5.4 "$home/test/api/lib/conforms.lua" "$work/openapi.json"
-}
-
-finish_test() {
-  echo "$passed passed, $failed failed"
-  [[ $failed == 0 ]]
 }

@@ -57,7 +57,7 @@ until_true dead dead_only 100
 
 omade db size
 check 'size' says 0 '^public +bloated +[0-9]+ MB +[0-9]+ MB +[0-9]+ MB$'
-check 'size: of the database' has "^- the database $database takes [0-9]+ MB"
+check 'size: of the database' out_has "^- the database $database takes [0-9]+ MB"
 omade db size --json
 check 'size --json' json_has '{rows,0,total_bytes}' "$(owner "SELECT pg_total_relation_size('bloated')")"
 all_bytes() { # autovacuum works on the catalogs beside us
@@ -74,22 +74,22 @@ code=0
 check 'size, to nobody' complains 1 'cannot write: Bad file'
 omade db rows
 check 'rows' says 0 '^public +bloated +10000 +90000 +100000 +0 +90000 '
-check 'rows: needs vacuum' has '^- bloated needs vacuum: 90000 dead'
-check 'rows: a table that was written once is not read again and again' not has 'was read whole'
+check 'rows: needs vacuum' out_has '^- bloated needs vacuum: 90000 dead'
+check 'rows: a table that was written once is not read again and again' not out_has 'was read whole'
 # shellcheck disable=SC2016 # SQL
 owner 'DO $$ BEGIN FOR i IN 1..100 LOOP PERFORM count(*) FROM bloated; END LOOP; END $$; SELECT pg_stat_force_next_flush()' >/dev/null
 read_whole() {
   omade db rows
-  has '^- bloated was read whole 10[0-9] times since [0-9-]+, 1[0-9]{4} rows each: a query lacks an index'
+  out_has '^- bloated was read whole 10[0-9] times since [0-9-]+, 1[0-9]{4} rows each: a query lacks an index'
 }
 check 'rows: read whole again and again' until_true read_whole
-check 'rows: only dead ones' has '^- dead_only needs vacuum: 100 dead rows beside 0'
+check 'rows: only dead ones' out_has '^- dead_only needs vacuum: 100 dead rows beside 0'
 omade db bloat
 check 'bloat: only dead rows' says 0 '^public.dead_only +table +0 +100 +100.0 %'
 omade db indexes
 check 'indexes' says 0 '^public +bloated +bloated_v +0 '
-check 'indexes: never used' has '^- never used since [0-9-]+:.* bloated_v[,;]'
-check 'indexes: a key is never unused' not has '^- never used.*bloated_pkey'
+check 'indexes: never used' out_has '^- never used since [0-9-]+:.* bloated_v[,;]'
+check 'indexes: a key is never unused' not out_has '^- never used.*bloated_pkey'
 
 admin "SELECT pg_stat_statements_reset(0, (SELECT oid FROM pg_database WHERE datname = current_database()), 0)" >/dev/null
 for _ in 1 2 3 4 5; do owner "SELECT count(*) FROM bloated WHERE n = 5" >/dev/null; done
@@ -97,12 +97,12 @@ omade db slow
 # shellcheck disable=SC2016 # a parameter of PostgreSQL's
 check 'slow' says 0 '^ *5 .*SELECT count\(\*\) FROM bloated WHERE n = \$1'
 # shellcheck disable=SC2016 # a parameter of PostgreSQL's
-check 'slow: a query that scans, and for what' has '^- row [0-9]+ scans all of bloated, [0-9]+ pages, for \(n = \$1\): an index'
-check 'slow: not who looks at it' not has 'pg_stat_statements'
+check 'slow: a query that scans, and for what' out_has '^- row [0-9]+ scans all of bloated, [0-9]+ pages, for \(n = \$1\): an index'
+check 'slow: not who looks at it' not out_has 'pg_stat_statements'
 owner "SELECT id, v, n, (SELECT count(*) FROM sparse WHERE false) AS none, pg_sleep(0.03) FROM bloated WHERE id = 10" >/dev/null
 omade db slow
-check 'slow: what stands behind the columns' has 'SELECT … FROM bloated WHERE id = \$[0-9]$'
-check 'slow: no maintenance' not has '(ANALYZE|CREATE|INSERT INTO sparse)'
+check 'slow: what stands behind the columns' out_has 'SELECT … FROM bloated WHERE id = \$[0-9]$'
+check 'slow: no maintenance' not out_has '(ANALYZE|CREATE|INSERT INTO sparse)'
 for _ in 1 2 3; do owner "SELECT pg_sleep(0.03)" >/dev/null; done
 owner "SELECT pg_sleep(0.06), 1" >/dev/null
 # BY COLUMN: the first row has the most of it, and the others less and less.
@@ -127,7 +127,7 @@ admin 'DROP EXTENSION pg_stat_statements'
 omade db slow
 check 'slow without the extension' complains 1 'shared_preload_libraries.*CREATE EXTENSION pg_stat_statements'
 omade db doctor
-check 'doctor without the extension' has '^hint +extensions: pg_stat_statements'
+check 'doctor without the extension' out_has '^hint +extensions: pg_stat_statements'
 admin 'CREATE EXTENSION pg_stat_statements'
 
 omade db locks
@@ -139,12 +139,12 @@ on_terminal() {
 fits() { ! grep -vE '^- ' "$work/out" | grep -qE "^.{$(($1 + 1)),}"; }
 on_terminal 80 db rows
 check 'a narrow terminal: no line is broken' fits 80
-check 'a narrow terminal: what matters is there' has '^public +bloated +10000 +90000 '
-check 'a narrow terminal: says that there is more' has '^- a wider terminal shows more: ./omade db rows \| less -S'
+check 'a narrow terminal: what matters is there' out_has '^public +bloated +10000 +90000 '
+check 'a narrow terminal: says that there is more' out_has '^- a wider terminal shows more: ./omade db rows \| less -S'
 on_terminal 20 db slow
 check 'a terminal like a watch' fits 20
 on_terminal 250 db rows
-check 'a wide terminal shows all' not has 'wider terminal'
+check 'a wide terminal shows all' not out_has 'wider terminal'
 
 begin holder 'BEGIN; UPDATE bloated SET n = 0 WHERE id = 10;'
 until_true has_done holder UPDATE
@@ -153,13 +153,13 @@ until_true waits waiter
 omade db locks
 holder=$(owner "SELECT pid FROM pg_stat_activity WHERE application_name = 'holder'")
 check 'locks: who waits for whom' says 0 "UPDATE bloated SET n = 1 WHERE id = 10; +$holder +idle in transaction"
-check 'locks: advice' has "^- session $holder \(idle in transaction\) blocks 1:.*pg_terminate_backend\($holder\)"
+check 'locks: advice' out_has "^- session $holder \(idle in transaction\) blocks 1:.*pg_terminate_backend\($holder\)"
 begin third 'BEGIN; LOCK TABLE bloated;'
 until_true waits third
 begin fourth 'SELECT count(*) FROM bloated;'
 until_true waits fourth
 omade db locks
-check 'locks: a queue behind one session' has "^- session $holder \(idle in transaction\) blocks 3:"
+check 'locks: a queue behind one session' out_has "^- session $holder \(idle in transaction\) blocks 3:"
 check 'locks: only its head is named' test "$(grep -c '^- session' "$work/out")" == 1
 finish fourth
 finish third
@@ -167,8 +167,8 @@ omade db locks --json
 check 'locks --json' json_has '{rows,0,blocker}' "$holder"
 omade db activity
 check 'activity' says 0 ' holder .* idle in transaction '
-check 'activity: who waits' has ' waiter .* active .*Lock: '
-check 'activity: connections' has '^- [0-9]+ of [0-9]+ connections'
+check 'activity: who waits' out_has ' waiter .* active .*Lock: '
+check 'activity: connections' out_has '^- [0-9]+ of [0-9]+ connections'
 omade DATABASE_URL="$APP_DATABASE_URL" db activity
 check 'activity of all, without the right to it' says 0 'GRANT pg_monitor TO app_user'
 finish waiter
@@ -208,14 +208,14 @@ old_size=$(size_of bloated_v)
 admin 'CREATE EXTENSION pgstattuple'     # the air is measured; further below it is estimated
 omade db maintain daily
 check 'daily: vacuum' says 0 '^VACUUM \(ANALYZE\) public.bloated  '
-check 'daily: an index that is mostly air' has '^REINDEX INDEX CONCURRENTLY public.bloated_v .* were air'
+check 'daily: an index that is mostly air' out_has '^REINDEX INDEX CONCURRENTLY public.bloated_v .* were air'
 check 'the index is small again' test "$(size_of bloated_v)" -lt $((old_size / 4))
 check 'the dead rows are gone' dead bloated 0
-check 'indexes of the shop are left alone' not has 'REINDEX.*idx_'
+check 'indexes of the shop are left alone' not out_has 'REINDEX.*idx_'
 omade db maintain daily
 admin 'DROP EXTENSION pgstattuple'
 check 'daily, again: nothing is rebuilt' ended 0
-check 'daily, again: nothing is vacuumed' not has 'bloated'
+check 'daily, again: nothing is vacuumed' not out_has 'bloated'
 
 # What an aborted CREATE INDEX CONCURRENTLY and an aborted REINDEX leave.
 for name in bloated_once bloated_v_ccnew; do
@@ -226,7 +226,7 @@ check 'doctor: invalid indexes' says 2 '^problem +indexes: index bloated_once is
 omade db indexes
 check 'indexes: invalid' says 0 '^- bloated_once is invalid'
 omade db maintain daily
-check 'maintain: what an aborted REINDEX left is dropped' has '^DROP INDEX CONCURRENTLY .*bloated_v_ccnew  '
+check 'maintain: what an aborted REINDEX left is dropped' out_has '^DROP INDEX CONCURRENTLY .*bloated_v_ccnew  '
 check 'maintain: what cannot be rebuilt is told' says 1 '^REINDEX .*bloated_once +failed: .*could not create unique'
 owner "DELETE FROM bloated WHERE id NOT BETWEEN 10 AND 19"
 omade db maintain daily
@@ -255,8 +255,8 @@ finish writer
 check 'and leaves an invalid index' test "$(owner 'SELECT count(*) FROM pg_index WHERE NOT indisvalid')" == 1
 omade db maintain daily
 check 'the next maintenance drops it' says 0 '^DROP INDEX CONCURRENTLY .*bloated_(v|pkey)_ccnew  '
-check 'and rebuilds, by the estimate' has '^REINDEX INDEX CONCURRENTLY public.bloated_v .* were air'
-check 'but no new index of nothing but nulls' not has 'sparse_nobody'
+check 'and rebuilds, by the estimate' out_has '^REINDEX INDEX CONCURRENTLY public.bloated_v .* were air'
+check 'but no new index of nothing but nulls' not out_has 'sparse_nobody'
 
 # ---- while a server serves -----------------------------------------------------------------
 
@@ -273,7 +273,7 @@ begin locker 'BEGIN; LOCK TABLE products IN SHARE MODE;'
 until_true has_done locker 'LOCK TABLE'
 omade PGOPTIONS='-c lock_timeout=300ms' db maintain weekly
 check 'maintain: a table that another session has locked' says 1 '^VACUUM \(ANALYZE\) public.products   failed: .*lock timeout'
-check 'maintain: the others' has '^VACUUM \(ANALYZE\) public.orders   [0-9.]+ s$'
+check 'maintain: the others' out_has '^VACUUM \(ANALYZE\) public.orders   [0-9.]+ s$'
 finish locker
 touch "$work/enough"
 wait "$asking" || true

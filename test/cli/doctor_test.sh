@@ -25,7 +25,7 @@ check 'db doctor: nobody is there' complains 3 'DATABASE_URL.*refused'
 sql "${TEST_DATABASE_URL%/*}/postgres" "CREATE DATABASE ${database}_empty"
 omade DATABASE_URL="${DATABASE_URL}_empty" db doctor
 check 'doctor: nothing is there' says 2 '^problem  migrations: migration 001_initial_setup is missing: ./omade migrate$'
-check 'doctor: what it could not look at' has '^unknown  promo codes: could not be looked at: .*promo_codes'
+check 'doctor: what it could not look at' out_has '^unknown  promo codes: could not be looked at: .*promo_codes'
 sql "${TEST_DATABASE_URL%/*}/postgres" "DROP DATABASE ${database}_empty"
 
 # ---- a healthy shop ----------------------------------------------------------------------
@@ -48,16 +48,16 @@ on_machine "$work/healthy" "$(disk 50)"
 omade OMADE_HOME="$work/healthy" db doctor
 check 'doctor: all is well' says 0 '^0 problems, 0 warnings, '
 for name in migrations schema versions extensions roles grants default\ grants functions row-level\ security views indexes sequences promo\ codes uploads clock; do
-  check "doctor: $name" has "^ok +$name$"
+  check "doctor: $name" out_has "^ok +$name$"
 done
 omade db doctor
-check 'doctor: the disk that there is' has '^(ok|warning|problem) +disk'
+check 'doctor: the disk that there is' out_has '^(ok|warning|problem) +disk'
 omade OMADE_HOME="$work/healthy" db doctor --json
 check 'doctor --json' json_has '{problems}' 0
 check 'doctor --json: no doubt' json_has '{unknown}' 0
 
 omade db conf --memory 1024 --disk ssd
-check 'conf: the values of the seed document' has '^shared_buffers = 256MB +# [a-z]'
+check 'conf: the values of the seed document' out_has '^shared_buffers = 256MB +# [a-z]'
 cp "$work/out" "$work/postgresql.conf"
 chmod -R a+rX "$work"
 postgres=$(find /usr/lib/postgresql/*/bin/postgres | sort -V | tail -n 1)
@@ -66,8 +66,8 @@ for pair in shared_buffers=32768 maintenance_work_mem=65536 random_page_cost=1.1
     test "$("$postgres" -C "${pair%=*}" -D "$work" 2>/dev/null)" == "${pair#*=}"
 done
 omade db conf --memory 65536 --disk hdd
-check 'conf: more memory' has '^shared_buffers = 8192MB'
-check 'conf: a disk that turns' has '^random_page_cost = 4 '
+check 'conf: more memory' out_has '^shared_buffers = 8192MB'
+check 'conf: a disk that turns' out_has '^random_page_cost = 4 '
 
 # ---- what a doctor finds -------------------------------------------------------------------
 
@@ -104,7 +104,7 @@ on_machine "$work/filling" "$(disk 12)"
 omade OMADE_HOME="$work/full" TZ=UTC PGOPTIONS='-c search_path=made,pg_catalog,public' db doctor
 check 'a server that is ill: exit 2' ended 2
 while read -r level pattern; do
-  check "doctor finds: $pattern" has "^$level +$pattern"
+  check "doctor finds: $pattern" out_has "^$level +$pattern"
 done <<PATTERNS
 problem versions: PostgreSQL 13.11 is too old
 hint versions: extension pg_trgm is 1.2, 1.7 is installed: ALTER EXTENSION pg_trgm UPDATE
@@ -125,22 +125,22 @@ problem disk: 4 % of the disk of .* are free: 4096 MB
 problem clock: the clocks of PostgreSQL and this machine differ by (2 h 0|1 h 59) min
 hint clock: PostgreSQL's time zone is Asia/Tokyo, this machine is \+0.0 h from UTC
 PATTERNS
-check 'not transactions of another database' not has '4713'
-check 'not slots that are read' not has 'slot read'
+check 'not transactions of another database' not out_has '4713'
+check 'not slots that are read' not out_has 'slot read'
 owner 'DROP FUNCTION made.clock_timestamp()'
 omade PGOPTIONS='-c search_path=made,pg_catalog,public' db activity
-check 'activity: forgotten transactions' has '^- session 4711 is idle in a transaction for 11 min: .*pg_terminate_backend\(4711\)'
-check 'activity: connections used up' has '^- 3 of 3 connections are in use: lower DB_CONNECTIONS'
-check 'activity: long statements' has '^- session 4712 works for 3 min: SELECT pg_cancel_backend\(4712\)'
+check 'activity: forgotten transactions' out_has '^- session 4711 is idle in a transaction for 11 min: .*pg_terminate_backend\(4711\)'
+check 'activity: connections used up' out_has '^- 3 of 3 connections are in use: lower DB_CONNECTIONS'
+check 'activity: long statements' out_has '^- session 4712 works for 3 min: SELECT pg_cancel_backend\(4712\)'
 omade OMADE_HOME="$work/filling" db doctor
 check 'a disk that fills: exit 1' says 1 '^warning +disk: 12 % of the disk of .* are free: 12 GB'
-check 'and nothing else' has '^0 problems, 1 warning, '
+check 'and nothing else' out_has '^0 problems, 1 warning, '
 owner "CREATE FUNCTION made.now() RETURNS timestamptz LANGUAGE sql RETURN timestamptz '2026-12-01 UTC';
   DROP FUNCTION made.current_setting(text);
   CREATE FUNCTION made.current_setting(text) RETURNS text LANGUAGE sql RETURN
     CASE \$1 WHEN 'server_version_num' THEN '140020' ELSE pg_catalog.current_setting(\$1) END"
 omade PGOPTIONS='-c search_path=made,pg_catalog,public' db doctor
-check 'doctor: a version without fixes' has '^warning +versions: PostgreSQL 14 gets no fixes since 2026-11-12'
+check 'doctor: a version without fixes' out_has '^warning +versions: PostgreSQL 14 gets no fixes since 2026-11-12'
 owner 'DROP SCHEMA made CASCADE'
 
 owner "ALTER TABLE reviews DISABLE ROW LEVEL SECURITY"
@@ -189,7 +189,7 @@ touch "$work"/uploads/fedcba9876543210fedcba98765432{10..21}.jpg "$work/uploads/
 omade SHOP_TIMEZONE=Europe/Banana db doctor
 check 'problems: exit 2' ended 2
 while read -r level pattern; do
-  check "doctor finds: $pattern" has "^$level +$pattern"
+  check "doctor finds: $pattern" out_has "^$level +$pattern"
 done <<PATTERNS
 problem schema: index idx_reviews_rating is missing: migrations/001_initial_setup.sql makes it
 problem schema: trigger update_order_total on order_items is missing: migrations/[0-9]{3}_.*.sql makes it
@@ -227,15 +227,15 @@ warning promo codes: promo code NEARLY is nearly used up: 95 of 100
 warning uploads: upload 0123456789abcdef0123456789abcdef.png has a row and no file
 hint uploads: file fedcba9876543210fedcba9876543210.jpg in the upload folder is named by nothing
 PATTERNS
-check 'not every one of many' has '^hint +uploads: and 2 more like the last one$'
-check 'files of others are no orphans' not has 'not_ours'
+check 'not every one of many' out_has '^hint +uploads: and 2 more like the last one$'
+check 'files of others are no orphans' not out_has 'not_ours'
 check 'nothing else is a problem' test "$(grep -c '^problem' "$work/out")" == 29
 omade db doctor --json
 check 'doctor --json of problems' json_has '{problems}' 28
 check 'doctor --json of problems: exit 2' ended 2
 omade UPLOAD_DIR="$work/nowhere" db doctor
-check 'doctor: no folder of uploads' has '^unknown +uploads: the upload folder cannot be read \(UPLOAD_DIR\): .*/nowhere: No such file'
+check 'doctor: no folder of uploads' out_has '^unknown +uploads: the upload folder cannot be read \(UPLOAD_DIR\): .*/nowhere: No such file'
 omade DATABASE_URL="$APP_DATABASE_URL" db doctor
-check 'doctor as another role says what it cannot see' has '^unknown +sessions: .*GRANT pg_monitor TO app_user'
+check 'doctor as another role says what it cannot see' out_has '^unknown +sessions: .*GRANT pg_monitor TO app_user'
 
 finish_test

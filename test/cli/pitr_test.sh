@@ -6,8 +6,9 @@
 #   test/cli/pitr_test.sh
 set -euo pipefail
 
-home=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-work=$(mktemp -d)
+# shellcheck source=test/cli/asserts.sh
+source "$(dirname "${BASH_SOURCE[0]}")/asserts.sh"
+
 as_postgres=()
 bin=$(compgen -G '/usr/lib/postgresql/*/bin' | sort -V | tail -n 1)
 PATH=$bin:$PATH
@@ -25,15 +26,6 @@ trap clean_up EXIT
 
 on() { env -C / "${as_postgres[@]}" "$@"; } # as the server's user, where it can be
 sql() { on psql -XqAt -v ON_ERROR_STOP=1 -c "$1"; }
-
-wait_until() { # COMMAND
-  local i
-  for ((i = 0; i < 600; i++)); do
-    ! "$@" || return 0
-    sleep 0.05
-  done
-  return 1
-}
 
 # ---- the machine of the docs -------------------------------------------------------------
 
@@ -89,7 +81,7 @@ configure 1
 systemctl restart
 sql 'CREATE TABLE orders (id integer PRIMARY KEY); INSERT INTO orders VALUES (1)'
 first=$work/wal/$(sql 'SELECT pg_walfile_name(pg_switch_wal())')
-wait_until test -e "$first" || { echo 'not ok: the log is not archived' && exit 1; }
+until_true test -e "$first" || { echo 'not ok: the log is not archived' && exit 1; }
 printed 2
 printed 3
 [[ ! -e $first && -n $(ls "$work/wal") ]] || { echo 'not ok: the old log stays, or all of it is gone' && exit 1; }
@@ -103,7 +95,7 @@ printed 4 # its fast stop archives the rest
 configure 2
 printed 5
 recovered() { [[ $(sql 'SELECT pg_is_in_recovery()') == f ]]; }
-wait_until recovered || { cat "$work/log" && exit 1; }
+until_true recovered || { cat "$work/log" && exit 1; }
 rows=$(sql "SELECT string_agg(id::text, ' ' ORDER BY id) FROM orders")
 [[ $rows == '1 2' ]] || {
   echo "not ok: the orders are '$rows', not '1 2'"
