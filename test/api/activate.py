@@ -1,4 +1,4 @@
-"""Holds a listening socket as systemd does, and runs a server on it, again after each end.
+"""Holds a listening socket as systemd does, and runs a server on it, again after each good end.
 
     activate.py FOLDER COMMAND...     writes FOLDER/port, and FOLDER/server for each server
 """
@@ -38,4 +38,5 @@ while True:
         serve()
     signal.signal(signal.SIGTERM, stop)
     write("server", server)
-    os.waitpid(server, 0)
+    if os.waitpid(server, 0)[1] != 0:
+        sys.exit("the server failed")
