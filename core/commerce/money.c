@@ -114,28 +114,32 @@ size_t money_text(money a, char text[static MONEY_TEXT_MAX])
     return n - 1;
 }
 
-enum money_parsed money_parse(const char *text, size_t n, money *a)
+/* The number in units of 10^-'places'. */
+static enum money_parsed parse(const char *text, size_t n, int places, int64_t *units)
 {
     struct number number;
-    int64_t cents;
     bool fits;
 
     if (!number_read(text, n, &number)) return MONEY_NO_NUMBER;
-    if (!number_scaled(&number, PLACES, &cents, &fits))
-        return fits ? MONEY_TOO_FINE : MONEY_TOO_LARGE;
-    *a = money_of(cents);
-    return MONEY_OK;
+    if (number_scaled(&number, places, units, &fits)) return MONEY_OK;
+    return fits ? MONEY_TOO_FINE : MONEY_TOO_LARGE;
+}
+
+enum money_parsed money_parse(const char *text, size_t n, money *a)
+{
+    int64_t cents = 0;
+    enum money_parsed parsed = parse(text, n, PLACES, &cents);
+
+    if (parsed == MONEY_OK) *a = money_of(cents);
+    return parsed;
 }
 
 enum money_parsed rate_parse(const char *text, size_t n, rate *r)
 {
-    struct number number;
-    int64_t ppm;
-    bool fits;
+    int64_t ppm = 0;
+    enum money_parsed parsed = parse(text, n, RATE_PLACES, &ppm);
 
-    if (!number_read(text, n, &number)) return MONEY_NO_NUMBER;
-    if (!number_scaled(&number, RATE_PLACES, &ppm, &fits))
-        return fits ? MONEY_TOO_FINE : MONEY_TOO_LARGE;
+    if (parsed != MONEY_OK) return parsed;
     if (ppm > INT32_MAX || ppm < -INT32_MAX) return MONEY_TOO_LARGE;
     *r = (rate){ (int32_t)ppm };
     return MONEY_OK;
