@@ -124,6 +124,8 @@ void request_answer_error(struct request *r, int status, const char *code,
  * for on_drain (the bytes are accepted nevertheless), or the client is gone. */
 void request_stream_begin(struct request *r, struct response *head);
 bool request_stream(struct request *r, struct slice bytes);
+/* Bytes that the client has not taken yet. */
+size_t request_stream_pending(const struct request *r);
 void request_stream_end(struct request *r);
 
 /* An open regular file as the answer's body; takes over 'fd'.  Range requests

@@ -64,6 +64,11 @@ bool request_stream(struct request *r, struct slice bytes)
     return false;
 }
 
+size_t request_stream_pending(const struct request *r)
+{
+    return r->conn == NULL ? 0 : conn_pending(r->conn);
+}
+
 void request_stream_end(struct request *r)
 {
     struct call *call = call_of(r);

@@ -70,7 +70,9 @@ static int drain_finish(lua_State *L, int status, lua_KContext ctx)
     return 0;
 }
 
-static int write_and_wait(lua_State *L, struct web_stream *stream, struct slice bytes)
+/* Does not wait while no more than 'ahead' bytes are left for the client to take. */
+static int write_and_wait(lua_State *L, struct web_stream *stream, struct slice bytes,
+                          size_t ahead)
 {
     struct task *task = task_may_wait(L, "stream:write");
 
@@ -78,18 +80,22 @@ static int write_and_wait(lua_State *L, struct web_stream *stream, struct slice 
         return luaL_error(L, "stream: another task is writing already");
     if (request_stream(stream->x->request, bytes)) return 0;
     if (stream->x->gone) return luaL_error(L, "the client is gone");
+    if (request_stream_pending(stream->x->request) <= ahead) return 0;
     stream->task = task;
     stream->ticket = task_await(task, "stream:write", drain_cancel, stream);
     return lua_yieldk(L, 0, (lua_KContext)stream, drain_finish);
 }
 
+/* stream:write(bytes [, ahead]) */
 static int stream_write(lua_State *L)
 {
     struct web_stream *stream = stream_check(L);
     size_t n;
     const char *p = luaL_checklstring(L, 2, &n);
+    lua_Integer ahead = luaL_optinteger(L, 3, 0);
 
-    return write_and_wait(L, stream, (struct slice){ p, n });
+    luaL_argcheck(L, ahead >= 0, 3, "bytes");
+    return write_and_wait(L, stream, (struct slice){ p, n }, (size_t)ahead);
 }
 
 static void add_lines(luaL_Buffer *b, const char *field, const char *text, size_t n)
@@ -127,7 +133,7 @@ static int stream_event(lua_State *L)
     luaL_addchar(&b, '\n');
     luaL_pushresult(&b);
     data = lua_tolstring(L, -1, &n);
-    return write_and_wait(L, stream, (struct slice){ data, n });
+    return write_and_wait(L, stream, (struct slice){ data, n }, 0);
 }
 
 /* ---- beginning ---------------------------------------------------------------------- */

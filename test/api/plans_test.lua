@@ -31,7 +31,7 @@ local EXCUSED <const> = {
 
 --- What a route is meant to read whole: a part of its path, and the table.
 local WHOLE <const> = {
-  { "/reports/customers", "users", "tells about every customer" },
+  { "/reports/customers", "user_sales_figures", "tells about every customer" },
 }
 
 local JOHN <const>, JANE <const> = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"
@@ -80,6 +80,16 @@ local function grow()
     INSERT INTO outbox (topic, aggregate_id, failed_at) SELECT 'order.created', gen_random_uuid(), now() FROM generate_series(1, 20)]])
     :format(ADMIN, STAFF))
   client.sql "VACUUM (ANALYZE)"
+end
+
+--- The figures of a seeded shop are those of its orders.
+local function check_figures()
+  check.equal(client.sql [[SELECT concat_ws(' ', (SELECT sum(orders) = (SELECT count(*) FROM orders) FROM order_figures),
+    (SELECT sum(delivered + open + cancelled) = (SELECT count(*) FROM orders WHERE delivery_schedule_id IS NOT NULL) FROM slot_figures),
+    (SELECT sum(uses + returned) = (SELECT count(*) FROM promo_redemptions) FROM promo_figures),
+    (SELECT sum(cardinality(times)) + (SELECT COALESCE(sum(orders), 0) FROM user_sales_movements) = (SELECT count(*) FROM orders
+      WHERE status = 'delivered' AND user_id IS NOT NULL) FROM user_sales_figures),
+    (SELECT count(*) > 50 FROM order_status_history WHERE failed))]], "t t t t t")
 end
 
 --- From here on every statement of the server leaves its plan in the log.
@@ -395,6 +405,7 @@ end
 return {
   { "a shop with many orders", function()
     grow()
+    check_figures()
     watch()
   end },
   group("catalogue", catalogue),

@@ -96,7 +96,8 @@ for table in $(tables); do
     "ALTER TABLE $table DISABLE ROW LEVEL SECURITY" "CREATE POLICY mine ON $table USING (true)"
 done
 for table in orders order_items order_status_history users payments refunds loyalty_points loyalty_ledger audit_log uploads \
-  promo_redemptions custom_cake_configurations product_ratings sales_figures product_sales_figures user_order_figures; do
+  promo_redemptions custom_cake_configurations product_ratings sales_figures product_sales_figures user_order_figures \
+  order_figures slot_figures promo_figures user_sales_figures user_sales_movements; do
   refuse "the server removes nothing from $table" "$app" "SET app.user_role = 'system'; DELETE FROM $table"
 done
 

@@ -43,10 +43,15 @@ INSERT INTO wanted VALUES
     ('sales_figures', 'SELECT', 'SELECT'),
     ('product_sales_figures', 'SELECT', 'SELECT'),
     ('user_order_figures', 'SELECT', 'SELECT'),
+    ('order_figures', 'SELECT', 'SELECT'),
+    ('slot_figures', 'SELECT', 'SELECT'),
+    ('promo_figures', 'SELECT', 'SELECT'),
+    ('user_sales_figures', 'SELECT', 'SELECT'),
+    ('user_sales_movements', 'SELECT', 'SELECT'),
     ('public_profiles', 'SELECT', 'SELECT');
 INSERT INTO wanted
 SELECT name, CASE WHEN current_setting('server_version_num')::integer >= 150000 THEN 'SELECT' END, 'SELECT'
-  FROM unnest(ARRAY['product_stats', 'user_order_summary', 'daily_sales']) AS name;
+  FROM unnest(ARRAY['product_stats', 'user_order_summary', 'daily_sales', 'user_sales_from_orders']) AS name;
 
 SELECT t.same(string_agg(relname, ' '), NULL, 'every table and view is in the list below')
   FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'm', 'p', 'f')
@@ -71,7 +76,8 @@ SELECT t.same(t.columns('app_user', relation::regclass, 'UPDATE'), wanted,
     ('loyalty_points', NULL), ('loyalty_ledger', NULL), ('order_items', NULL), ('order_status_history', NULL),
     ('custom_cake_configurations', NULL), ('payments', NULL), ('refunds', NULL), ('user_identities', NULL),
     ('idempotency_keys', NULL), ('audit_log', NULL), ('uploads', NULL), ('product_ratings', NULL),
-    ('sales_figures', NULL), ('product_sales_figures', NULL), ('user_order_figures', NULL))
+    ('sales_figures', NULL), ('product_sales_figures', NULL), ('user_order_figures', NULL),
+    ('order_figures', NULL), ('slot_figures', NULL), ('promo_figures', NULL), ('user_sales_figures', NULL), ('user_sales_movements', NULL))
     AS v(relation, wanted);
 
 -- What readonly_user does not read: hashes, tokens, and what may hold them.
@@ -156,12 +162,14 @@ SELECT t.same(string_agg(proname, ' '), NULL, 'definer functions have their own 
   FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef
    AND proconfig IS DISTINCT FROM ARRAY['search_path=pg_catalog, public'];
 SELECT t.same(string_agg(proname, ' ' ORDER BY proname),
-    'add_product_sales add_sold add_user_order_figures anonymise_user app_rides book_sale book_sold_lines '
-    'calculate_order_total check_rider claim_idempotency_key compact_sales_figures complete_slot '
+    'add_product_sales add_sold add_user_order_figures anonymise_user app_rides book_order book_promo_total book_promo_use '
+    'book_sale book_sold_lines '
+    'calculate_order_total check_rider claim_idempotency_key compact_report_figures compact_sales_figures complete_slot '
     'count_booked count_promo_use count_reviews count_sold_lines count_sold_order create_loyalty_points '
-    'create_product_ratings create_user_order_figures fail_delivery find_promo find_sign_in find_tracked_order forget_audit_log forget_uploads free_rider_slots '
-    'kept_idempotency_answer lock_points '
-    'lock_products lock_promo lock_slot move_stock move_subscription order_has_token recount_promo_uses search_customers search_orders '
+    'create_product_ratings create_user_order_figures create_user_sales_figures fail_delivery find_promo find_sign_in '
+    'find_tracked_order forget_audit_log forget_promo_use forget_uploads free_rider_slots kept_idempotency_answer lock_points '
+    'lock_products lock_promo lock_slot mark_failed_delivery move_stock move_subscription order_has_token rebook_order recount_promo_uses '
+    'search_customers search_orders '
     'slot_contacts subscribe_newsletter sum_loyalty_points unsubscribe_newsletter upload_exists',
     'and these are all of them')
   FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef;
@@ -171,7 +179,7 @@ SELECT t.same(string_agg(p.proname, ' '), NULL, 'no function of ours is for ever
    AND EXISTS (SELECT FROM aclexplode(COALESCE(proacl, acldefault('f', proowner))) WHERE grantee = 0);
 SELECT t.same(string_agg(proname, ' ' ORDER BY proname),
     'anonymise_user app_is_admin app_is_staff app_order_id app_rides app_role app_sees_sales app_user_id claim_idempotency_key '
-    'compact_sales_figures fail_delivery find_promo find_sign_in find_tracked_order forget_audit_log forget_uploads kept_idempotency_answer lock_points '
+    'compact_report_figures compact_sales_figures fail_delivery find_promo find_sign_in find_tracked_order forget_audit_log forget_uploads kept_idempotency_answer lock_points '
     'lock_products lock_promo lock_slot '
     'move_stock next_order_number order_has_token order_total search_customers search_orders search_products '
     'shop_timezone slot_contacts subscribe_newsletter take_idempotency_key unsubscribe_newsletter upload_exists',

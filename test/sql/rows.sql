@@ -15,7 +15,9 @@ SELECT t.same((SELECT count(*) FROM users) + (SELECT count(*) FROM orders)
               + (SELECT count(*) FROM idempotency_keys) + (SELECT count(*) FROM audit_log)
               + (SELECT count(*) FROM newsletter_subscribers) + (SELECT count(*) FROM uploads)
               + (SELECT count(*) FROM sales_figures) + (SELECT count(*) FROM product_sales_figures)
-              + (SELECT count(*) FROM user_order_figures),
+              + (SELECT count(*) FROM user_order_figures) + (SELECT count(*) FROM order_figures)
+              + (SELECT count(*) FROM slot_figures) + (SELECT count(*) FROM promo_figures)
+              + (SELECT count(*) FROM user_sales_figures) + (SELECT count(*) FROM user_sales_movements),
               0::bigint, 'unset: no private row, no error');
 SELECT t.ok((SELECT count(*) FROM products) >= 30 AND (SELECT count(*) FROM reviews) > 0
             AND (SELECT count(*) FROM product_ratings) >= 30, 'unset: the catalogue and its reviews');
@@ -80,6 +82,11 @@ INSERT INTO relations VALUES
     ('sales_figures', '{staff,admin,system}', 'false', 'false'),
     ('product_sales_figures', '{staff,admin,system}', 'false', 'false'),
     ('user_order_figures', '{staff,admin,system}', 'user_id = %1$L', 'false'),
+    ('order_figures', '{staff,admin,system}', 'false', 'false'),
+    ('slot_figures', '{staff,admin,system}', 'false', 'false'),
+    ('promo_figures', '{staff,admin,system}', 'false', 'false'),
+    ('user_sales_figures', '{staff,admin,system}', 'false', 'false'),
+    ('user_sales_movements', '{staff,admin,system}', 'false', 'false'),
     ('users', '{staff,admin,system}', 'id = %1$L', 'false'),
     ('loyalty_points', '{staff,admin,system}', 'user_id = %1$L', 'false'),
     ('loyalty_ledger', '{staff,admin,system}', 'user_id = %1$L', 'false'),
@@ -122,7 +129,10 @@ BEGIN
                       FROM (SELECT %s::text AS k FROM public.%I WHERE %s) AS x',
                    CASE relation WHEN 'product_ratings' THEN 'product_id' WHEN 'idempotency_keys' THEN 'key'
                                  WHEN 'uploads' THEN 'name' WHEN 'user_order_figures' THEN 'user_id'
-                                 WHEN 'sales_figures' THEN 'quarter' WHEN 'product_sales_figures' THEN 'day' ELSE 'id' END, relation, condition)
+                                 WHEN 'sales_figures' THEN 'quarter' WHEN 'product_sales_figures' THEN 'day'
+                                 WHEN 'order_figures' THEN 'quarter' WHEN 'slot_figures' THEN 'delivery_schedule_id'
+                                 WHEN 'promo_figures' THEN 'day' WHEN 'user_sales_figures' THEN 'user_id'
+                                 WHEN 'user_sales_movements' THEN 'user_id' ELSE 'id' END, relation, condition)
        INTO found;
     RETURN found;
 END

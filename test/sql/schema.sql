@@ -8,10 +8,12 @@ SELECT t.same(
     (SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class
       WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
         AND relname <> 'schema_migrations'),
-    'audit_log custom_cake_configurations delivery_schedules idempotency_keys loyalty_ledger '
-    'loyalty_points newsletter_subscribers order_items order_status_history orders outbox '
-    'password_resets payments product_ratings product_sales_figures products promo_codes '
-    'promo_redemptions refunds reviews sales_figures uploads user_identities user_order_figures users',
+    'audit_log custom_cake_configurations delivery_schedules idempotency_keys '
+    'loyalty_ledger loyalty_points newsletter_subscribers order_figures order_items '
+    'order_status_history orders outbox password_resets payments product_ratings '
+    'product_sales_figures products promo_codes promo_figures promo_redemptions refunds '
+    'reviews sales_figures slot_figures uploads user_identities user_order_figures '
+    'user_sales_figures user_sales_movements users',
     'the tables');
 
 SELECT t.same(
