@@ -200,6 +200,23 @@ static void log_killed(const struct exchange *x, const struct task *task)
              log_text("reason", task_killed_message(task)));
 }
 
+/* It ended without an answer: most often it was killed.  In development the answer tells
+ * where, as the log does. */
+static void answer_ended(struct exchange *x, const struct task *task)
+{
+    enum task_kill why = task_killed(task);
+    const char *told = x->env->development ? task_killed_message(task) : "";
+
+    if (why == TASK_ALIVE) web_answer_error(x, 500, "INTERNAL", "Something went wrong");
+    else if (why == TASK_KILLED_LATE)
+        web_answer_error(x, 504, "TIMEOUT",
+                         *told == '\0' ? "The request took too long" : told);
+    else
+        web_answer_error(x, 503, "UNAVAILABLE",
+                         *told == '\0' ? "The request took too much; try again later"
+                                       : told);
+}
+
 static void on_end(struct task *task, void *ctx)
 {
     struct exchange *x = ctx;
@@ -212,14 +229,7 @@ static void on_end(struct task *task, void *ctx)
         request_stream_end(r);
         x->answered = true;
     }
-    if (!x->answered) {
-        if (task_killed(task) == TASK_KILLED_LATE)
-            web_answer_error(x, 504, "TIMEOUT", "The request took too long");
-        else if (task_killed(task) != TASK_ALIVE)
-            web_answer_error(x, 503, "UNAVAILABLE",
-                             "The request took too much; try again later");
-        else web_answer_error(x, 500, "INTERNAL", "Something went wrong");
-    }
+    if (!x->answered) answer_ended(x, task);
     web_body_gone(x);
     web_stream_over(x);
     web_request_over(x);

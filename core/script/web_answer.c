@@ -361,6 +361,16 @@ static void write_list(lua_State *L, struct buf *out, int at, const char *name)
     lua_pop(L, 1);
 }
 
+/* What the client is told.  Of a 500 nobody can make anything: in development the answer
+ * has the place and the detail, as the log does. */
+static const char *message_of(lua_State *L, const struct exchange *x, int status, int at)
+{
+    if (status == 500 && x->env->development)
+        return lua_pushfstring(L, "%s: %s", place_of(L, x), luaL_tolstring(L, at, NULL));
+    lua_getfield(L, at, "message");
+    return luaL_optstring(L, -1, status_text(status));
+}
+
 static void answer_failure(lua_State *L, struct exchange *x, int at)
 {
     struct response a = { .content_type = JSON };
@@ -371,8 +381,7 @@ static void answer_failure(lua_State *L, struct exchange *x, int at)
     a.status = (int)luaL_optinteger(L, -1, 500);
     lua_getfield(L, at, "code");
     code = luaL_optstring(L, -1, fail_code(a.status));
-    lua_getfield(L, at, "message");
-    message = luaL_optstring(L, -1, status_text(a.status));
+    message = message_of(L, x, a.status, at);
     log_failure(L, x, a.status, at);
     buf_clear(out);
     web_error_body(out, code, message, x->request->id);

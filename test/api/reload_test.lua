@@ -67,6 +67,18 @@ return {
     becomes "three"
   end },
 
+  { "so are the database's complaint, and where a loop did not end", function()
+    local function told(body, message)
+      write("part.lua", "local db = require 'omade.db'\nreturn setmetatable({}, {\n  __index = function() " .. body .. " end })")
+      client.eventually(20, message, function() return client.get("/").body:find(message) end)
+    end
+    told("return db.row('SELEC 1').text", "part%.lua:3: [^\n]*42601: syntax error at or near")
+    told("while true do end", "part%.lua:3: the script used up its CPU time")
+    check.status(client.get "/", 503, "UNAVAILABLE")
+    part "three"
+    becomes "three"
+  end },
+
   { "endless loops, blow-ups, missing files, bad routes at load", function()
     local broken = {
       "while true do end", "local t = {} while true do t[#t + 1] = ('x'):rep(10000) .. #t end", "error('no')", "return nil .. 1",
