@@ -32,7 +32,7 @@ struct upload {
 static int open_nameless(const char *dir)
 {
     char path[PATH_MAX];
-    int n, fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600);
+    int n, fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 
     if (fd >= 0 || (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL)) return fd;
     n = snprintf(path, sizeof path, "%s/omade-XXXXXX", dir);

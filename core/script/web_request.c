@@ -421,7 +421,7 @@ static int request_add_header(lua_State *L)
 }
 
 /* req:save(path): keeps a body that went to a file under that name, which must not
- * exist yet.  False and a message when it cannot. */
+ * exist yet.  nil and a message when it cannot. */
 static int request_save(lua_State *L)
 {
     struct exchange *x = web_request_check(L, 1);

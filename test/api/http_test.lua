@@ -98,6 +98,19 @@ return {
     refused(line("POST /small HTTP/1.1", "Transfer-Encoding: chunked\r\n") .. "b\r\n01234567890\r\n0\r\n\r\n", 413)
   end },
 
+  { "a body that went to a file is kept under a new name, once", function()
+    local path = os.getenv "TEST_WORK" .. "/kept"
+    local function save()
+      local answer = client.post("/file", { body = ("z"):rep(100000), headers = { ["Content-Type"] = "x/y", ["X-Path"] = path } })
+      return check.status(answer, 200).json().data
+    end
+    local first = save()
+    check.equal(first.why, nil)
+    check.equal(first.saved, true)
+    check.equal(io.open(path):read "a", ("z"):rep(100000))
+    check.matches(save().why, "File exists")
+  end },
+
   { "bodies streamed to the handler and to a file", function()
     for _, path in ipairs { "/stream", "/file" } do
       for _, size in ipairs { 0, 1, 100000, 5 << 20 } do

@@ -19,7 +19,12 @@ local function stream_in(req)
   return { bytes = bytes, pieces = pieces }
 end
 
-local function to_file(req) return { bytes = req.size } end
+local function to_file(req)
+  local path = req:header "X-Path"
+  local saved, why
+  if path then saved, why = req:save(path) end
+  return { bytes = req.size, saved = saved, why = why }
+end
 
 local function upload(req)
   local file = req.body.image
