@@ -352,9 +352,10 @@ end
 --- The same fields, all optional and without defaults: for PATCH.  What could be left
 -- out before is cleared by null (json.null); what has a value always has none of it.
 -- `together` looks at what is given, too.
----@param shape omade.shape
+---@param shape omade.fields
 ---@return omade.shape
 function v.partial(shape)
+  shape = as_rule("partial", shape)
   local fields = {}
   for name, field in pairs(shape.fields) do
     local copy = {}
@@ -477,9 +478,10 @@ end
 --- The body as the shape makes it, for a handler that must look at other things first;
 -- raises like a route's `body`.
 ---@param req omade.request
----@param shape omade.shape
+---@param shape omade.fields
 ---@return table
 function v.body(req, shape)
+  shape = as_rule("body", shape)
   local faults = { req = req }
   local body = req.body
   if body == nil then body = shape.optional and MISSING or {} end

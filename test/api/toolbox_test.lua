@@ -193,6 +193,13 @@ return {
     check.status(client.post("/partial", { body = { number = 2 } }), 200)
   end },
 
+  { "a plain table of rules is a shape everywhere", function()
+    check.same(check.status(client.post("/plain", { body = { name = "a", n = 1 } }), 200).json().data, { name = "a", n = 1 })
+    check.truthy(check.status(client.post("/plain", { body = { name = "a" } }), 400).json().fields.n)
+    check.same(check.status(client.patch("/plain", { body = { n = 1 } }), 200).json().data, { n = 1 })
+    check.truthy(check.status(client.patch("/plain", { body = { n = "x" } }), 400).json().fields.n)
+  end },
+
   { "requests to other servers: certificates are verified, deadlines hold", function()
     local here = "http://127.0.0.1:" .. client.port
     check.same(outgoing { url = here .. "/answer/raw" }, { status = 200, body = "<b>", type = "text/html" })

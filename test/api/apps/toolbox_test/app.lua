@@ -270,6 +270,8 @@ return {
       { "GET",  "/stream", stream, who = "anyone" },
       { "POST", "/shape", function(req) return req.body end, who = "anyone", body = Everything },
       { "POST", "/partial", function(req) return req.body end, who = "anyone", body = v.partial(Everything) },
+      { "POST", "/plain", function(req) return v.body(req, { name = v.text, n = v.integer }) end, who = "anyone" },
+      { "PATCH", "/plain", function(req) return req.body end, who = "anyone", body = v.partial { name = v.text, n = v.integer } },
       { "POST", "/http", outgoing, who = "anyone" },
       { "POST", "/request/:id", request, who = "anyone", params = { id = v.integer }, query = { q = v.text() },
         headers = { ["x-agent"] = v.text { optional = true } } },
