@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/list.h"
 #include "base/mem.h"
 #include "http/proxy.h"
@@ -261,6 +262,7 @@ bool config_read(struct config *config, const char *home, struct buf *fault)
         if (text != NULL && *text != '\0' && !set(config, &settings[i], text, fault))
             return false;
     }
+    clock_scale_by(config->time_scale);
     return true;
 }
 

@@ -60,6 +60,7 @@
     NUMBER(script_memory, "SCRIPT_MEMORY", 134217728, 4194304, 17179869184, "bytes", "Lua heap of a worker") \
     NUMBER(script_task_memory, "SCRIPT_TASK_MEMORY", 16777216, 65536, 17179869184, "bytes", "a request's share") \
     NUMBER(shared_memory, "SHARED_MEMORY", 16777216, 1024, 1073741824, "bytes", "of omade.shared")  \
+    NUMBER(time_scale, "OMADE_TIME_SCALE", 1, 1, 1000, "", "multiplies every time limit, for slow machines") \
     NUMBER(drain_timeout, "DRAIN_TIMEOUT", 20000, 10, 600000, "ms", "for requests in flight at the end") \
     NUMBER(heartbeat, "HEARTBEAT_TIMEOUT", 10000, 100, 600000, "ms", "without a sign of life; then killed") \
     NUMBER(heartbeat_cpu, "HEARTBEAT_CPU", 1000, 50, 600000, "ms", "CPU time without a sign of life") \

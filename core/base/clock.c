@@ -30,10 +30,12 @@ size_t clock_iso(int64_t us, char text[static CLOCK_ISO_MAX])
     return n < 0 || n >= CLOCK_ISO_MAX ? 0 : (size_t)n;
 }
 
+static int64_t scale; /* 0: not known yet */
+
+void clock_scale_by(int64_t factor) { scale = factor; }
+
 int64_t clock_scaled(int64_t limit)
 {
-    static int64_t scale;
-
     if (scale == 0) {
         const char *text = getenv("OMADE_TIME_SCALE");
         long asked = text == NULL ? 1 : strtol(text, NULL, 10);

@@ -20,7 +20,8 @@ enum { CLOCK_ISO_MAX = 32 };
 size_t clock_iso(int64_t us, char text[static CLOCK_ISO_MAX]);
 
 /* Every time limit times OMADE_TIME_SCALE (1 unless set; sanitizer builds, which
- * are slower, set it).  Read once, at the first call. */
+ * are slower, set it): the environment's, unless clock_scale_by() said another. */
 int64_t clock_scaled(int64_t limit);
+void clock_scale_by(int64_t factor);
 
 #endif

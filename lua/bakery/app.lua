@@ -53,11 +53,11 @@ return {
     PUBLIC_URL            = { default = "", check = must.url, doc = "where its pages are, for links of mails: https://shop.example" },
     OUTBOX_DRIVER         = { default = "log", doc = "where messages go: off, log, file, webhook, smtp" },
     OUTBOX_FILE           = { default = "", doc = "of the driver file: a line of JSON a message" },
-    OUTBOX_WEBHOOK_URL    = { default = "", doc = "of the driver webhook: gets each message by POST" },
+    OUTBOX_WEBHOOK_URL    = { default = "", check = must.url, doc = "of the driver webhook: gets each message by POST" },
     OUTBOX_WEBHOOK_SECRET = { default = "", doc = "signs what is posted (X-Omade-Signature)" },
     SMTP_URL              = { default = "", doc = "smtp://, smtps:// or smtp+starttls://[user:password@]host:port" },
     SMTP_CA_FILE          = { default = "", doc = "certificates to trust instead of the system's" },
-    MAIL_FROM             = { default = "", doc = "the shop's address in mails" },
+    MAIL_FROM             = { default = "", check = must.email, doc = "the shop's address in mails" },
     OUTBOX_TIMEOUT        = { type = "integer", default = 10, min = 1, max = 120, doc = "seconds for one try" },
     OUTBOX_ATTEMPTS       = { type = "integer", default = 10, min = 1, max = 100, doc = "tries before a message is given up" },
     OUTBOX_RETRY_SECONDS  = { type = "integer", default = 5, min = 0, max = 3600, doc = "before the second try; doubles" },
@@ -69,10 +69,6 @@ return {
     PAYMENT_URL_TEMPLATE   = { default = "", check = must.url, doc = "https://...?order={order_id}&amount={amount}&currency={currency}" },
     PAYMENT_GENERIC_SECRET = { default = "", doc = "signs the events of the provider 'generic'" },
     UNPAID_ORDER_MINUTES   = { type = "integer", default = 30, min = 1, doc = "an online order unpaid for so long is cancelled" },
-
-    -- Reports.
-    CSV_AHEAD = { type = "integer", default = 32 << 20, min = 0,
-                  doc = "bytes of a CSV that may wait in memory for a slow client; one CSV at a time in a worker is made" },
 
     -- How long what nobody needs any more is kept: docs/privacy.md.
     AUDIT_KEEP_DAYS        = { type = "integer", default = 365, min = 30, doc = "traces of who changed what" },

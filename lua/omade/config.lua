@@ -35,6 +35,11 @@ local readers = {
   end,
 }
 
+local function range(setting)
+  local least = setting.min and " of at least " .. tostring(setting.min) or ""
+  return least .. (setting.max and (setting.min and " and" or " of") .. " at most " .. tostring(setting.max) or "")
+end
+
 local function read(name, setting)
   local kind = setting.type or "text"
   local text = engine.setting(name)
@@ -44,8 +49,7 @@ local function read(name, setting)
   local value = readers[kind](text)
   if value == nil or (setting.min and value < setting.min)
     or (setting.max and value > setting.max) then
-    error(("%s is '%s', which is no %s%s"):format(name, text, kind,
-      setting.min and " of at least " .. tostring(setting.min) or ""), 0)
+    error(("%s is '%s', which is no %s%s"):format(name, text, kind, range(setting)), 0)
   end
   local fault = setting.check and setting.check(value)
   if fault then error(("%s is '%s': %s"):format(name, text, fault), 0) end

@@ -164,16 +164,22 @@ for wrong in LOG_LEVEL=x LOG_LEVEL=warn\|error LOG_FORMAT=xml DATABASE_URL=banan
 done
 for wrong in TAX_RATE=banana TAX_RATE=-1 TAX_RATE=100.01 TAX_RATE=8.87505 DELIVERY_FEE=-1 DELIVERY_FREE_FROM=-1 MINIMUM_ORDER=-1 \
   SHOP_CURRENCY=euro CLOSED_DAYS=sonday CLOSED_DAYS=2026-02-30 PAYMENT_METHODS=cash,shells \
-  PAYMENT_URL_TEMPLATE=banana PUBLIC_URL=banana; do
+  PAYMENT_URL_TEMPLATE=banana PUBLIC_URL=banana OUTBOX_WEBHOOK_URL=banana MAIL_FROM=banana BCRYPT_COST=16; do
   omade "$wrong" routes
   check "routes with $wrong, a setting of the app" complains 1 "${wrong%%=*} is '${wrong#*=}'"
 done
+omade FACEBOOK_CLIENT_ID=banana routes
+check 'a sign-in without its issuer' complains 1 'FACEBOOK_CLIENT_ID needs FACEBOOK_ISSUER and FACEBOOK_JWKS'
 omade CLOSED_DAYS=Sunday,2026-12-25 TAX_RATE=8.875 PAYMENT_METHODS=cash DELIVERY_FEE=0 routes
 check 'routes with settings of the app' ended 0
 omade RATE_LIMITS=banana serve --port 0
 check 'serve with RATE_LIMITS=banana' complains 1 "^omade: RATE_LIMITS is 'banana'"
 omade UPLOAD_DIR=/proc/none/uploads serve --port 0
 check 'serve with an UPLOAD_DIR that is not there' complains 1 "^omade: UPLOAD_DIR '/proc/none/uploads'"
+for wrong in banana 0 1001; do
+  omade OMADE_TIME_SCALE=$wrong config
+  check "OMADE_TIME_SCALE=$wrong" complains 1 "^omade: OMADE_TIME_SCALE is '$wrong', but must be a whole number from 1 to 1000"
+done
 omade OMADE_HOME=/nonexistent config
 check 'OMADE_HOME that is no home' complains 1 'OMADE_HOME'
 

@@ -54,4 +54,10 @@ function settings.url(text)
   if not text:find "^https?://[^/%s]" then return "must be an address such as https://shop.example" end
 end
 
+---@param text string
+---@return string?
+function settings.email(text)
+  if not text:find "^[^%s<>@]+@[^%s<>@]+$" then return "must be an address such as shop@example.com" end
+end
+
 return settings

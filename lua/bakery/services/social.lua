@@ -26,6 +26,9 @@ for _, name in ipairs(social.PROVIDERS) do
     client_ids = config.get(prefix .. "_CLIENT_ID"), issuers = config.get(prefix .. "_ISSUER"),
     jwks = prefix .. "_JWKS", default_jwks = config.get(prefix .. "_JWKS"),
   }
+  if #config.get(prefix .. "_CLIENT_ID") > 0 and not providers[name] then
+    error(("%s_CLIENT_ID needs %s_ISSUER and %s_JWKS"):format(prefix, prefix, prefix), 0)
+  end
 end
 
 ---- Tokens ----------------------------------------------------------------------------------
