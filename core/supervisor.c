@@ -31,6 +31,7 @@ struct supervisor {
     struct trial trial;
     int64_t look_at_ms; /* files changed: try them then; 0: no */
     char *fault;        /* why the scripts on the disk do not load; NULL */
+    uint64_t stand_in;  /* the number of the app that says so; 0: none was tried */
     bool announced, draining;
     int64_t kill_at_ms;
     int exit_code;
@@ -109,13 +110,39 @@ static void try_scripts(struct supervisor *s)
     buf_free(&fault);
 }
 
+/* In development scripts that never loaded are told to the browser, too, by an app that
+ * stands in for them until they are mended. */
+static void try_stand_in(struct supervisor *s)
+{
+    struct buf fault = { 0 };
+    char app[4096];
+    int fd;
+
+    if (!s->config->development || s->stand_in != 0) return;
+    s->stand_in = ++s->number;
+    snprintf(app, sizeof app, "%s/lua/omade/unloaded", s->config->home);
+    fd = snapshot_write(app, s->config->home, s->stand_in, &fault);
+    if (fd >= 0 && !trial_start(&s->trial, s->config, fd, s->stand_in)) close(fd);
+    buf_free(&fault);
+}
+
+static void stand_in_over(struct supervisor *s, int fd, bool loads)
+{
+    if (!loads) close(fd); /* our own scripts are broken: only the log tells */
+    else {
+        s->good_fd = fd;
+        s->good = s->stand_in;
+    }
+}
+
 static void trial_over(struct supervisor *s)
 {
     int fd = s->trial.fd;
     uint64_t number = s->trial.number;
     const char *fault = trial_result(&s->trial);
 
-    if (fault == NULL) accept_scripts(s, fd, number);
+    if (number == s->stand_in) stand_in_over(s, fd, fault == NULL);
+    else if (fault == NULL) accept_scripts(s, fd, number);
     else {
         refuse_scripts(s, fault);
         close(fd);
@@ -311,6 +338,7 @@ static bool first_scripts(struct supervisor *s, struct buf *fault)
             buf_addf(fault, "the scripts do not load: %s", s->fault);
             return false;
         }
+        if (!trial_running(&s->trial) && s->fault != NULL) try_stand_in(s);
         turn(s);
     }
     return true;
