@@ -65,8 +65,8 @@ end
 local function routes(list)
   local function show() return web.raw(page(list), "text/html; charset=utf-8") end
 
-  return web.routes("", { { "GET", "/_dev", show, who = "anyone", limit = false,
-                             summary = "What runs just now" } })
+  return web.routes("", { { "GET", "/_dev", show, who = "anyone", limit = false, bare = true,
+                             type = "text/html", summary = "What runs just now" } })
 end
 
 return { routes = routes }
