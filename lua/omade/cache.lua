@@ -87,9 +87,9 @@ end
 -- nil from `load` is not kept.
 ---@param key string
 ---@param seconds integer life of the entry
----@param load fun(): userdata|string|nil makes the bytes (JSON)
+---@param load fun(): omade.bytes|string|nil makes the bytes (JSON)
 ---@param kind? "object"|"array" what the JSON has to be; anything else is loaded anew
----@return userdata? JSON bytes
+---@return omade.bytes? JSON bytes
 function cache.fetch(key, seconds, load, kind)
   if type(key) ~= "string" or math.type(seconds) ~= "integer" or type(load) ~= "function" then
     error("cache.fetch takes a key, whole seconds and a function that loads", 2)

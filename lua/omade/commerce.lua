@@ -64,7 +64,7 @@
 ---@field id fun(self: omade.commerce.cart): string
 ---JSON bytes, for Redis and for answers; `members` are added to the object (answers only:
 ---commerce.cart does not read them).
----@field bytes fun(self: omade.commerce.cart, members?: table): userdata
+---@field bytes fun(self: omade.commerce.cart, members?: table): omade.bytes
 
 ---A row of promo_codes will do, with its times in seconds.
 ---@class omade.commerce.promo_row
@@ -114,7 +114,7 @@
 ---@class omade.commerce
 ---The cart of these bytes, or nil when they are none, or somebody else's; without bytes
 ---(nil) a new one for the owner.
----@field cart fun(bytes: string|userdata|nil, owner?: omade.commerce.owner): omade.commerce.cart?
+---@field cart fun(bytes: string|omade.bytes|nil, owner?: omade.commerce.owner): omade.commerce.cart?
 ---@field promo fun(row: omade.commerce.promo_row): omade.commerce.promo
 ---What an order costs, or nil and a code of the promotion, `INSUFFICIENT_POINTS` or
 ---`TOTAL_TOO_LARGE`.

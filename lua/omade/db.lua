@@ -8,8 +8,8 @@
 ---@field row fun(sql: string, ...: any): table? the first row, or nil
 ---@field rows fun(sql: string, ...: any): table[] all rows
 ---@field exec fun(sql: string, ...: any): integer the number of rows it touched
----@field json fun(sql: string, ...: any): userdata all rows as JSON bytes, made in C
----@field json_row fun(sql: string, ...: any): userdata? the first row as JSON bytes
+---@field json fun(sql: string, ...: any): omade.bytes all rows as JSON bytes, made in C
+---@field json_row fun(sql: string, ...: any): omade.bytes? the first row as JSON bytes
 ---@field batch fun(statements: omade.statement[]): any[] all or nothing, in one round trip
 ---@field all fun(statements: omade.statement[]): any[] side by side, in one round trip
 ---Commits when fn returns, rolls back when it raises; runs it again after a

@@ -1,8 +1,8 @@
 ---@meta _
 --- Functions that every script has without require.
 
---- Runs functions side by side and returns their first results, in order.  The first
--- error ends the others.
+--- Runs 1 to 64 functions side by side and returns their first results, in order.  The
+-- first error ends the others.
 ---@param ... fun(): any
 ---@return any ...
 function all(...) end

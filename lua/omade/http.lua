@@ -10,7 +10,7 @@
 ---@field url string http://... or https://...
 ---@field method? "GET"|"HEAD"|"POST"|"PUT"|"PATCH"|"DELETE"|"OPTIONS" default "GET"
 ---@field headers? table<string, string|number>
----@field body? string|userdata text or JSON bytes; set Content-Type for it
+---@field body? string|omade.bytes text or JSON bytes; set Content-Type for it
 ---@field timeout? number seconds for all of it (10), up to 120
 ---@field max_bytes? integer the largest body to take (1,048,576), up to 16,777,216
 ---@field follow? boolean follow up to 5 redirects; GET and HEAD only

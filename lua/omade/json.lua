@@ -9,6 +9,12 @@
 -- Writing sorts keys, so the same value is the same text; rows keep their column
 -- order; money and decimals are numbers with their own digits.
 
+---JSON that C made and sends as it is: what db.json, redis.get_bytes and cache.fetch give.
+---@class omade.bytes: userdata
+---@operator len: integer
+---The same as a Lua string, like tostring(bytes).
+---@field string fun(self: omade.bytes): string
+
 ---@class omade.json.options
 ---Numbers with a fraction or beyond int64 stay decimals instead of becoming floats.
 ---@field exact? boolean
@@ -18,7 +24,7 @@
 ---@field null lightuserdata
 ---Reads one JSON text, nested at most 100 deep.  Bad text gives nil and a message with
 ---its line and column.  Accepts the bytes that db.json and cache.fetch return.
----@field decode fun(text: string|userdata, options?: omade.json.options): any, string?
+---@field decode fun(text: string|omade.bytes, options?: omade.json.options): any, string?
 ---Writes a value.  Raises, naming the place, for functions, NaN, text that is not UTF-8,
 ---tables with both list and object keys, more than 100 levels or 16 MiB.
 ---@field encode fun(value: any): string

@@ -78,7 +78,9 @@ local web = {}
 ---@field header fun(self, name: string): string? one header
 ---@field add_header fun(self, name: string, value: string) of any answer to it, errors too
 ---@field read fun(self): string? next piece of a body = "stream"; nil at the end
----@field save fun(self, path: string): boolean keeps a body = "file" under a new name
+---@field size? integer bytes of a body = "file"
+---@field save fun(self, path: string): true?, string? keeps a body = "file" under a new name on the
+---disk of UPLOAD_DIR; nil and a message when it cannot
 
 local Answer <const> = engine.answer
 
@@ -138,7 +140,7 @@ function web.no_content()
 end
 
 --- Bytes as they are, with their media type.
----@param body string|userdata a string or bytes (redis.get_bytes, db.json)
+---@param body string|omade.bytes a string or bytes (redis.get_bytes, db.json)
 ---@param type? string default "text/plain; charset=utf-8"
 ---@param options? {status?: integer, headers?: table<string, string>, cookies?: string[]}
 ---@return table answer
@@ -207,7 +209,7 @@ end
 
 --- The list shape of the API: {<name>: rows, total, page, limit, totalPages}.
 ---@param name string
----@param rows table|userdata rows, or their JSON bytes
+---@param rows table|omade.bytes rows, or their JSON bytes
 ---@param total integer
 ---@param page {page: integer, limit: integer}
 ---@return table
@@ -256,9 +258,7 @@ function web.fail(status, message, options)
 end
 
 ---@class omade.stream
----Waits while the client reads slowly: while it has more than HTTP_WRITE_BUFFER, or `ahead`
----bytes where that is more, still to take.
----@field write fun(self, bytes: string, ahead?: integer)
+---@field write fun(self, bytes: string) waits while the client reads slowly
 ---@field event fun(self, data: string, name?: string, id?: string) one Server-Sent Event
 
 --- A streamed answer: fn runs after the head was sent and writes pieces.  It is ended
