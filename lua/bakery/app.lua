@@ -70,6 +70,10 @@ return {
     PAYMENT_GENERIC_SECRET = { default = "", doc = "signs the events of the provider 'generic'" },
     UNPAID_ORDER_MINUTES   = { type = "integer", default = 30, min = 1, doc = "an online order unpaid for so long is cancelled" },
 
+    -- Reports.
+    CSV_AHEAD = { type = "integer", default = 32 << 20, min = 0,
+                  doc = "bytes of a CSV that may wait in memory for a slow client; one CSV at a time in a worker is made" },
+
     -- How long what nobody needs any more is kept: docs/privacy.md.
     AUDIT_KEEP_DAYS        = { type = "integer", default = 365, min = 30, doc = "traces of who changed what" },
     UNSUBSCRIBED_KEEP_DAYS = { type = "integer", default = 30, min = 1, doc = "addresses that left the newsletter" },

@@ -12,9 +12,10 @@ local time    = require "omade.time"
 local scale = {}
 
 local YEARS <const>, DAY <const> = 3, 24 * 3600
+local PROMOS <const>, DISCOUNT <const> = 12, 500     -- codes; cents
 local ROWS_A_PUT <const> = 500
 local TABLES <const> = { "users", "delivery_schedules", "orders", "order_items", "order_status_history", "reviews",
-                         "loyalty_ledger" }
+                         "loyalty_ledger", "promo_redemptions" }
 
 ---- Progress ---------------------------------------------------------------------------------------
 
@@ -87,6 +88,13 @@ local function products_of(s)
   return list
 end
 
+local function promos_of(s)
+  run(s, ([[INSERT INTO promo_codes (code, discount_type, amount, valid_from, valid_to)
+    SELECT 'SCALE' || n, 'fixed', %s, now() - interval '%d years', now() FROM generate_series(1, %d) n
+    ON CONFLICT DO NOTHING]]):format(cents(DISCOUNT), YEARS, PROMOS))
+  return rows(s, "SELECT id, code FROM promo_codes WHERE code LIKE 'SCALE%' ORDER BY id")
+end
+
 ---- The plan: everything about order i follows from i --------------------------------------------------
 
 --- A stream of numbers of its own for each order (splitmix64), so that lines, history and
@@ -127,6 +135,19 @@ local function lines_of(world, plan, draw)
   end
 end
 
+--- One order in eight has a promotion, where a line of it can bear it.
+local function promote(world, plan, draw)
+  plan.discount = 0
+  if draw(8) > 0 then return end
+  for _, line in ipairs(plan.lines) do
+    if line.subtotal >= DISCOUNT then
+      plan.promo = world.promos[1 + draw(#world.promos)]
+      line.discount, plan.discount = DISCOUNT, DISCOUNT
+      return
+    end
+  end
+end
+
 local function plan_of(world, i)
   local draw = numbers(world.run * 2654435761 + i)
   local plan = { id = ("%08x-0000-4000-8000-%012x"):format(world.run, i), customer = draw(world.customers) + 1 }
@@ -137,7 +158,9 @@ local function plan_of(world, i)
   plan.status = status_of(plan, draw)
   lines_of(world, plan, draw)
   plan.fee = plan.fulfilment == "delivery" and plan.subtotal < 5000 and 599 or 0
-  plan.total = plan.subtotal + plan.fee
+  promote(world, plan, draw)
+  plan.total = plan.subtotal - plan.discount + plan.fee
+  plan.failed = plan.fulfilment == "delivery" and draw(50) == 0
   plan.slot = plan.fulfilment == "delivery" and world.slots[(plan.at // DAY + 1) * 4 + draw(4)] or nil
   return plan
 end
@@ -179,14 +202,18 @@ end
 local ADDRESS <const> = [[{"line1": "1 Oven Street", "city": "Baketown", "postal_code": "12345"}]]
 
 local function write_orders(s, world)
-  copy(s, "orders (id, user_id, order_number, status, payment_status, payment_method, fulfilment, subtotal, delivery_fee,"
-       .. " total_amount, refunded_amount, delivery_schedule_id, address, pickup_at, delivered_at, created_at, updated_at)",
+  copy(s, "orders (id, user_id, order_number, status, payment_status, payment_method, fulfilment, subtotal, discount_amount,"
+       .. " promo_code, promo_code_id, delivery_fee, total_amount, refunded_amount, delivery_schedule_id, address,"
+       .. " pickup_at, delivered_at, created_at, updated_at)",
        world.count, "orders", function(i, lines, n)
     local plan = plan_of(world, i)
+    if plan.promo then world.promoted[#world.promoted + 1] = i end
     local at, delivery = time.iso(plan.at), plan.fulfilment == "delivery"
     local paid = plan.status == "refunded" and "refunded" or plan.status == "delivered" and "paid" or "pending"
-    lines[n + 1] = row(plan.id, customer_id(world, plan.customer), ("ORD%s%d"):format(at:sub(1, 10):gsub("-", ""), world.first_number + i),
-      plan.status, paid, "cash", plan.fulfilment, cents(plan.subtotal), cents(plan.fee), cents(plan.total),
+    lines[n + 1] = row(plan.id, customer_id(world, plan.customer),
+      ("ORD%s%d"):format(at:sub(1, 10):gsub("-", ""), world.first_number + i),
+      plan.status, paid, "cash", plan.fulfilment, cents(plan.subtotal), cents(plan.discount),
+      plan.promo and plan.promo.code, plan.promo and plan.promo.id, cents(plan.fee), cents(plan.total),
       plan.status == "refunded" and cents(plan.total) or "0.00", plan.slot, delivery and ADDRESS or nil,
       not delivery and at or nil, done(plan) and time.iso(plan.at + 5 * 3600) or nil, at, at)
     return n + 1
@@ -194,21 +221,24 @@ local function write_orders(s, world)
 end
 
 local function write_items(s, world)
-  copy(s, "order_items (order_id, product_id, line_no, product_name, quantity, unit_price, subtotal)", world.count, "lines",
-       function(i, lines, n)
+  copy(s, "order_items (order_id, product_id, line_no, product_name, quantity, unit_price, subtotal, discount_amount)",
+       world.count, "lines", function(i, lines, n)
     local plan = plan_of(world, i)
     for k, line in ipairs(plan.lines) do
       n = n + 1
-      lines[n] = row(plan.id, line.product.id, k, line.product.name, line.quantity, cents(line.product.cents), cents(line.subtotal))
+      lines[n] = row(plan.id, line.product.id, k, line.product.name, line.quantity, cents(line.product.cents), cents(line.subtotal),
+                     cents(line.discount or 0))
     end
     return n
   end)
 end
 
+local FAILED <const> = { "pending", "confirmed", "preparing", "dispatched", "preparing", "dispatched", "delivered" }
+
 local function history_of(plan)
   if plan.status == "cancelled" then return { "pending", "cancelled" } end
   local steps = {}
-  for k, status in ipairs(plan.steps) do
+  for k, status in ipairs(plan.failed and done(plan) and FAILED or plan.steps) do
     steps[k] = status
     if status == plan.status then return steps end
   end
@@ -217,13 +247,26 @@ local function history_of(plan)
 end
 
 local function write_history(s, world)
-  copy(s, "order_status_history (order_id, status, at, by_role)", world.count, "history", function(i, lines, n)
+  copy(s, "order_status_history (order_id, status, at, by_role, failed)", world.count, "history", function(i, lines, n)
     local plan = plan_of(world, i)
-    for k, status in ipairs(history_of(plan)) do
+    local steps = history_of(plan)
+    for k, status in ipairs(steps) do
       n = n + 1
-      lines[n] = row(plan.id, status, time.iso(plan.at + (k - 1) * 4500), k == 1 and "customer" or "staff")
+      lines[n] = row(plan.id, status, time.iso(plan.at + (k - 1) * 4500), k == 1 and "customer" or "staff",
+                     status == "preparing" and steps[k - 1] == "dispatched")
     end
     return n
+  end)
+end
+
+local function write_redemptions(s, world)
+  copy(s, "promo_redemptions (promo_code_id, order_id, user_id, amount, created_at, returned_at)", #world.promoted, "promos",
+       function(k, lines, n)
+    local plan = plan_of(world, world.promoted[k])
+    local at = time.iso(plan.at)
+    lines[n + 1] = row(plan.promo.id, plan.id, customer_id(world, plan.customer), cents(plan.discount), at,
+                       plan.status == "cancelled" and at or nil)
+    return n + 1
   end)
 end
 
@@ -257,7 +300,8 @@ end
 
 ---- Figures ------------------------------------------------------------------------------------------------
 
-local DERIVED <const> = { "loyalty_points", "sales_figures", "product_sales_figures", "user_order_figures" }
+local DERIVED <const> = { "loyalty_points", "sales_figures", "product_sales_figures", "user_order_figures", "order_figures",
+                          "slot_figures", "promo_figures", "user_sales_figures", "user_sales_movements" }
 
 local FIGURES <const> = {
   [[UPDATE loyalty_points l SET points = sums.points FROM (SELECT user_id, sum(points) AS points FROM loyalty_ledger
@@ -277,6 +321,24 @@ local FIGURES <const> = {
   "DELETE FROM user_order_figures",
   [[INSERT INTO user_order_figures SELECT u.id, count(o.id), COALESCE(sum(o.total_amount - o.refunded_amount), 0),
       max(o.created_at) FROM users u LEFT JOIN orders o ON o.user_id = u.id AND o.status = 'delivered' GROUP BY u.id]],
+  "DELETE FROM order_figures",
+  [[INSERT INTO order_figures SELECT date_bin('15 minutes', created_at, '2000-01-01Z'), status, payment_method,
+      payment_status, count(*), sum(total_amount), sum(refunded_amount) FROM orders GROUP BY 1, 2, 3, 4]],
+  "DELETE FROM slot_figures",
+  [[INSERT INTO slot_figures SELECT delivery_schedule_id, count(delivered_at),
+      count(*) FILTER (WHERE status NOT IN ('delivered', 'cancelled', 'refunded')),
+      count(*) FILTER (WHERE status = 'cancelled' OR status = 'refunded' AND delivered_at IS NULL)
+      FROM orders WHERE delivery_schedule_id IS NOT NULL GROUP BY 1]],
+  "DELETE FROM promo_figures",
+  [[INSERT INTO promo_figures SELECT (r.created_at AT TIME ZONE 'UTC')::date, r.promo_code_id,
+      count(*) FILTER (WHERE r.returned_at IS NULL), count(r.returned_at),
+      COALESCE(sum(r.amount) FILTER (WHERE r.returned_at IS NULL), 0),
+      COALESCE(sum(o.total_amount) FILTER (WHERE r.returned_at IS NULL), 0)
+      FROM promo_redemptions r JOIN orders o ON o.id = r.order_id GROUP BY 1, 2]],
+  "DELETE FROM user_sales_movements",
+  "DELETE FROM user_sales_figures",
+  [[INSERT INTO user_sales_figures SELECT u.id, COALESCE(s.times, '{}'), COALESCE(s.cents, '{}')
+      FROM users u LEFT JOIN user_sales_from_orders s ON s.user_id = u.id]],
   [[UPDATE product_ratings p SET sold = s.n FROM (SELECT i.product_id, sum(i.quantity) AS n FROM order_items i
       JOIN orders o ON o.id = i.order_id WHERE o.status = 'delivered' GROUP BY 1) AS s WHERE s.product_id = p.product_id]],
 }
@@ -325,6 +387,7 @@ local function write_all(s, world)
   write_orders(s, world)
   write_items(s, world)
   write_history(s, world)
+  write_redemptions(s, world)
   write_points(s, world)
   write_reviews(s, world)
   run_all(s, "indexes", back)
@@ -341,7 +404,8 @@ function scale.run(count)
   local base = rows(s, [[SELECT last_value AS number, (SELECT password_hash FROM users WHERE email = 'john@example.com') AS password,
     (SELECT count(*) FROM users WHERE email LIKE 'scale-%') AS earlier FROM order_number_seq]])[1]
   local world = { count = count, customers = math.max(1, count // 10), now = time.now() // 1, products = products_of(s),
-                  run = 0x40000000 + tonumber(base.earlier), password = base.password or "!", first_number = tonumber(base.number) }
+                  promos = promos_of(s), promoted = {}, run = 0x40000000 + tonumber(base.earlier),
+                  password = base.password or "!", first_number = tonumber(base.number) }
 
   write_all(s, world)
   run(s, ("SELECT setval('order_number_seq', %d)"):format(world.first_number + count))

@@ -53,13 +53,13 @@ end
 
 --- Movements of sales become sums.
 local function compact()
-  auth.as_system(function() db.exec "SELECT compact_sales_figures()" end)
+  auth.as_system(function() db.exec "SELECT compact_sales_figures(), compact_report_figures()" end)
 end
 
 every(30, "orders.unpaid", tasks.cancel_unpaid)
 every(2, "cache.reads", cache.tell_reads, { where = "worker" })
 every(3600, "cleaning", tasks.clean)
-every(3600, "figures", compact)
+every(600, "figures", compact)
 every(3600, "forgetting", tasks.forget)
 
 return tasks

@@ -42,7 +42,14 @@ end
 ---@field from string what stands behind FROM, with its WHERE
 ---@field order string what stands behind ORDER BY; ends with a unique column
 ---@field count? string `from` with as many rows, where less of it tells how many these are
+---@field cut? boolean the page is cut from the rows first, which are r: for columns that are looked up
 ---@field values? any[] the parameters ($1, ...) of `from`; no nils
+
+local function page_sql(query, source)
+  local cut = (" ORDER BY %s LIMIT %d OFFSET %d"):format(source.order, query.limit, (query.page - 1) * query.limit)
+  if not source.cut then return ("SELECT %s FROM %s%s"):format(source.select, source.from, cut) end
+  return ("SELECT %s FROM (SELECT * FROM %s%s) r ORDER BY %s"):format(source.select, source.from, cut, source.order)
+end
 
 --- One page and the total, asked for side by side.
 ---@param name string the list's name in the answer
@@ -55,9 +62,7 @@ function page.list(name, query, source)
   local results = db.all {
     statement(("SELECT count(*) AS n FROM (SELECT 1 FROM %s LIMIT %d) AS counted")
                 :format(source.count or source.from, COUNT_MAX + 1), values, "row"),
-    statement(("SELECT %s FROM %s ORDER BY %s LIMIT %d OFFSET %d"):format(source.select,
-                source.from, source.order, query.limit, (query.page - 1) * query.limit),
-              values, "json"),
+    statement(page_sql(query, source), values, "json"),
   }
   local total = results[1].n
   local answer = web.list(name, results[2], math.min(total, COUNT_MAX), query)

@@ -258,7 +258,9 @@ function web.fail(status, message, options)
 end
 
 ---@class omade.stream
----@field write fun(self, bytes: string) waits while the client reads slowly
+---Waits while the client reads slowly: while it has more than HTTP_WRITE_BUFFER, or `ahead`
+---bytes where that is more, still to take.
+---@field write fun(self, bytes: string, ahead?: integer)
 ---@field event fun(self, data: string, name?: string, id?: string) one Server-Sent Event
 
 --- A streamed answer: fn runs after the head was sent and writes pieces.  It is ended

@@ -102,6 +102,11 @@ check 'slow: not who looks at it' not out_has 'pg_stat_statements'
 owner "SELECT id, v, n, (SELECT count(*) FROM sparse WHERE false) AS none, pg_sleep(0.03) FROM bloated WHERE id = 10" >/dev/null
 omade db slow
 check 'slow: what stands behind the columns' out_has 'SELECT … FROM bloated WHERE id = \$[0-9]$'
+pg_dump -s "$DATABASE_URL" >/dev/null
+owner $'-- As in a migration.\nALTER TABLE sparse ALTER COLUMN nobody SET STATISTICS 10' >/dev/null
+omade db slow --json
+check 'slow: no backup, no migration' not out_has '(pg_catalog|SET STATISTICS)'
+omade db slow
 check 'slow: no maintenance' not out_has '(ANALYZE|CREATE|INSERT INTO sparse)'
 for _ in 1 2 3; do owner "SELECT pg_sleep(0.03)" >/dev/null; done
 owner "SELECT pg_sleep(0.06), 1" >/dev/null

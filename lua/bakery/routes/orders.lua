@@ -168,16 +168,16 @@ local ITEMS <const> = [[, (SELECT COALESCE(json_agg(json_build_object('id', i.id
 
 --- Days are the shop's, both ends included.  As sub-selects, so that the index serves under
 -- row-level security: see bakery.rules.reports.
-local function add_dates(filter, q)
-  filter:add("o.created_at >= (SELECT (%s::date)::timestamp AT TIME ZONE shop_timezone())", q.date_from)
-  filter:add("o.created_at < (SELECT (%s::date + 1)::timestamp AT TIME ZONE shop_timezone())", q.date_to)
+local function add_dates(filter, q, column)
+  filter:add(column .. " >= (SELECT (%s::date)::timestamp AT TIME ZONE shop_timezone())", q.date_from)
+  filter:add(column .. " < (SELECT (%s::date + 1)::timestamp AT TIME ZONE shop_timezone())", q.date_to)
 end
 
 local function filter_of(q)
   local filter = page.filter()
   filter:add("o.status = %s", q.status)
   filter:add("o.payment_status = %s", q.payment_status)
-  add_dates(filter, q)
+  add_dates(filter, q, "o.created_at")
   return filter
 end
 
@@ -208,24 +208,36 @@ local function every_order(req)
   })
 end
 
---- Without dates the last days, as reports: all orders would be read for every look.
+--- Counts and sums of order_figures, by these columns.
+local function sums_of(columns, from)
+  return ([[SELECT %s, sum(orders)::bigint AS count, sum(total_amount) AS total_amount,
+      sum(refunded_amount) AS refunded_amount
+    FROM %s GROUP BY %s HAVING sum(orders) <> 0]]):format(columns, from, (columns:gsub(" AS %w+", "")))
+end
+
+local function as_list(rows, order)
+  return ("(SELECT COALESCE(json_agg(r ORDER BY %s), '[]') FROM (%s) r)"):format(order, rows)
+end
+
+local YEAR <const> = 366      -- days, of which by_day has one each
+
+--- Without dates the last days, as reports.
 local function stats(req)
-  local filter, q = page.filter(), req.query
-  if not q.date_from and not q.date_to then q = { date_from = days.after(days.today(), 1 - reports.DAYS) } end
-  add_dates(filter, q)
-  local function group(columns, by)
-    local entry = { "SELECT " .. columns .. ", count(*) AS count, COALESCE(sum(o.total_amount), 0) AS total_amount,"
-      .. " COALESCE(sum(o.refunded_amount), 0) AS refunded_amount FROM orders o" .. filter:sql() .. by,
-      as = "json" }
-    for i, value in ipairs(filter.values) do entry[i + 1] = value end
-    return entry
-  end
-  local parts = db.all {
-    group("o.status", " GROUP BY o.status ORDER BY o.status"),
-    group("(o.created_at AT TIME ZONE shop_timezone())::date AS day", " GROUP BY 1 ORDER BY 1 DESC LIMIT 366"),
-    group("o.payment_method, o.payment_status", " GROUP BY 1, 2 ORDER BY 1, 2"),
-  }
-  return { by_status = parts[1], by_day = parts[2], by_payment = parts[3] }
+  local from, to = req.query.date_from, req.query.date_to
+  local last = to or days.today()
+  if not from and not to then from = days.after(last, 1 - reports.DAYS) end
+  local range = page.filter()
+  add_dates(range, { date_from = from, date_to = to }, "quarter")
+  local state = "payment_method, payment_status, status"
+  local states = sums_of(state, "order_figures" .. range:sql())
+  range:add("quarter >= (SELECT (%s::date - " .. YEAR - 1 .. ")::timestamp AT TIME ZONE shop_timezone())", last)
+  local day = sums_of("(quarter AT TIME ZONE shop_timezone())::date AS day", "order_figures" .. range:sql())
+
+  local again = "(SELECT status, payment_method, payment_status, count AS orders, total_amount, refunded_amount FROM states) s"
+  return db.json_row(("WITH states AS MATERIALIZED (%s) SELECT %s AS by_status, %s AS by_day, %s AS by_payment"):format(
+    states, as_list(sums_of("status", again), "r.status"), as_list(day, "r.day DESC"),
+    as_list(sums_of("payment_method, payment_status", again), "r.payment_method, r.payment_status")),
+    table.unpack(range.values))
 end
 
 ---- One order --------------------------------------------------------------------------------------
@@ -368,7 +380,8 @@ return web.routes("/api/v1/orders", {
   { "GET",   "/all",          every_order, who = "staff", query = StaffList,
     answer = s.page("orders", answers.OrderRow), summary = "All orders" },
   { "GET",   "/stats",        stats,       who = "staff", query = Range, answer = Stats, summary = "Counts and sums",
-    description = "Days of the shop, both ends included; without dates the last " .. reports.DAYS },
+    description = "Days of the shop, both ends included; without dates the last " .. reports.DAYS
+      .. ". `by_day` has the last " .. YEAR .. " days at most" },
   { "GET",   "/track/:order_number", track, who = "anyone", query = Track,
     answer = answers.TrackedOrder, summary = "Where an order is",
     sends = TOKEN },

@@ -27,15 +27,17 @@ local function range_of(q)
   return from, to
 end
 
-local function names_of(report)
-  local names = {}
-  for i, column in ipairs(report.columns) do names[i] = column.name end
-  return table.concat(names, ", ")
+local function select_of(report)
+  local list = {}
+  for i, column in ipairs(report.columns) do
+    list[i] = (column.sql or "r." .. column.name) .. " AS " .. column.name
+  end
+  return table.concat(list, ", ")
 end
 
 local function handler(path)
   local report = reports[path]
-  local names = names_of(report)
+  local columns = select_of(report)
   return function(req)
     local from, to = range_of(req.query)
     if path == "customers" then
@@ -45,8 +47,8 @@ local function handler(path)
       return csv.answer(req, ("%s_%s_%s.csv"):format(path, from, to), {
         columns = report.columns, rows = report.rows, order = report.order, values = { from, to } })
     end
-    local answer = page.list(report.name, req.query, { select = names, from = "(" .. report.rows .. ") r",
-                                                       order = report.order, values = { from, to } })
+    local answer = page.list(report.name, req.query, { select = columns, from = "(" .. report.rows .. ") r",
+                                                       order = report.order, values = { from, to }, cut = true })
     answer.from, answer.to = from, to
     return answer
   end

@@ -5,7 +5,9 @@
 return {
   -- app_user reads and adds to all tables, but to these:
   reads_only = { product_ratings = true, loyalty_points = true, schema_migrations = true, sales_figures = true,
-                 product_sales_figures = true, user_order_figures = true },
+                 product_sales_figures = true, user_order_figures = true, order_figures = true,
+                 slot_figures = true, promo_figures = true, user_sales_figures = true,
+                 user_sales_movements = true },
 
   -- The columns of each table that app_user may change; true: all, false: none.
   changes = {
@@ -26,6 +28,8 @@ return {
     refunds = false, loyalty_points = false, loyalty_ledger = false, product_ratings = false,
     user_identities = false, idempotency_keys = false, audit_log = false, uploads = false,
     schema_migrations = false, sales_figures = false, product_sales_figures = false, user_order_figures = false,
+    order_figures = false, slot_figures = false, promo_figures = false, user_sales_figures = false,
+    user_sales_movements = false,
   },
 
   deletes = {
@@ -44,7 +48,8 @@ return {
   calls = {
     app_user = {
       "anonymise_user", "app_is_admin", "app_is_staff", "app_order_id", "app_rides", "app_role", "app_sees_sales",
-      "app_user_id", "claim_idempotency_key", "compact_sales_figures", "fail_delivery", "find_promo", "find_sign_in",
+      "app_user_id", "claim_idempotency_key", "compact_report_figures", "compact_sales_figures", "fail_delivery",
+      "find_promo", "find_sign_in",
       "find_tracked_order", "forget_audit_log", "forget_uploads", "kept_idempotency_answer", "lock_points",
       "lock_products", "lock_promo", "lock_slot", "move_stock", "next_order_number", "order_has_token", "order_total",
       "search_customers", "search_orders", "search_products", "shop_timezone", "slot_contacts", "subscribe_newsletter",

@@ -11,15 +11,15 @@ local slow = {}
 slow.ORDERS = { total = "total_ms", mean = "mean_ms", calls = "calls" }
 
 -- One row a statement, whoever ran it.  Not what nobody waits for (maintenance, migrations,
--- copies), nor what these commands ask themselves.
+-- copies, pg_dump), nor what these commands ask themselves.
 local STATEMENTS <const> = [[
   WITH each AS (
     SELECT query, sum(calls) AS calls, sum(total_exec_time) AS total_ms, max(max_exec_time) AS max_ms, sum(rows) AS rows,
            sum(shared_blks_hit) AS hit, sum(shared_blks_hit + shared_blks_read) AS pages
     FROM %s.pg_stat_statements
     WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-      AND query !~* '^\s*(VACUUM|ANALYZE|REINDEX|CLUSTER|COPY|CREATE|ALTER|DROP|TRUNCATE|GRANT|REVOKE|COMMENT|EXPLAIN)\M'
-      AND query !~ '\mpg_(stat|class|database)'
+      AND query !~* '^(\s|--[^\n]*\n)*(VACUUM|ANALYZE|REINDEX|CLUSTER|COPY|CREATE|ALTER|DROP|TRUNCATE|GRANT|REVOKE|COMMENT|EXPLAIN|LOCK)\M'
+      AND query !~* '\mpg_(catalog|class|database|stat)|\m(FROM|JOIN)\s+pg_'
     GROUP BY query)
   SELECT calls, round(total_ms::numeric, 3) AS total_ms, round((total_ms / calls)::numeric, 3) AS mean_ms,
          round(max_ms::numeric, 3) AS max_ms, rows,
