@@ -1,6 +1,7 @@
 -- Every field of every form, and forms that are none: what a field must not be is refused by
 -- its name, a broken body as a whole; never a 5xx, never SQL, and no file is kept.  Forms and
 -- fields are those of openapi.json.
+-- only: hostile
 -- serve: --workers 1
 
 local bad      = require "bad"

@@ -1,6 +1,7 @@
 -- Every field of every JSON body, every parameter of every query, path and header, with what
 -- it must not be: 4xx that names the field, never a 5xx, never SQL.  What there is, and its
 -- limits, is read from openapi.json: a new route is covered by itself.
+-- only: hostile
 -- serve: --workers 1
 -- env: PAYMENT_GENERIC_SECRET=top-secret
 

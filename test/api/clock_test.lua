@@ -1,5 +1,6 @@
 -- The server's wall clock jumps: deadlines are monotonic, what expires does so by PostgreSQL
 -- and Redis.  Not in the build with sanitizers (clock.sh).
+-- only: release
 -- serve: --workers 2
 -- before: clock.sh
 -- env: BCRYPT_COST=4

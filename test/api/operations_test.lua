@@ -1,6 +1,7 @@
 -- docs/operations.md and docs/privacy.md: what is marked to be run is run as it is printed, but
 -- for ports, for folders of the machine and for systemd, which a few lines stand in for: who
 -- enables a timer runs what its service would.
+-- only: release
 -- env: METRICS_TOKEN=operations-test-token
 -- env: WORKERS=1
 

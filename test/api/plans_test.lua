@@ -1,6 +1,7 @@
 -- What PostgreSQL does for every route, on a shop with many orders: nothing that a request
 -- waits for reads a large table whole.  Plans are those of the statements as they were run, by
 -- auto_explain: under row-level security, with functions and triggers.
+-- only: release
 -- serve: --workers 1
 -- env: BCRYPT_COST=4
 -- env: PAYMENT_GENERIC_SECRET=plans-secret

@@ -1,4 +1,5 @@
 -- Reports: the figures are those of independent SQL; CSV is harmless and whole.
+-- only: hostile
 -- serve: --workers 1
 -- env: SHOP_TIMEZONE=Pacific/Auckland
 -- env: CSV_AHEAD=0

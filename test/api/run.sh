@@ -11,6 +11,7 @@
 # for it, and prints more settings.  "-- port: NAME" is a free port in the variable NAME; in the
 # lines of env, @NAME@ is replaced by it, and @TEST_WORK@ by that folder.  "-- postgres: own"
 # and "-- redis: own" are servers that the test may kill (own_postgres.sh, lib/own_redis.lua).
+# "-- only: release" or "hostile" is where a full ./omade test runs it, which is in both else.
 # "-- scale: N" is of those that wait for time limits: OMADE_TIME_SCALE is N at most.
 set -euo pipefail
 ulimit -n "$(ulimit -Hn)"
