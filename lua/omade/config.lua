@@ -60,6 +60,7 @@ end
 ---@param settings table<string, omade.setting>
 function config.declare(settings)
   for name, setting in pairs(settings) do
+    if type(setting) ~= "table" then error("setting " .. name .. ": write { default = ... }", 0) end
     declared[name] = setting
     values[name] = read(name, setting)
   end

@@ -23,6 +23,7 @@ local FIELDS <const> = {
   reads = true, sends = true, guest_sends = true,
   errors = true, bare = true, type = true, [1] = true, [2] = true, [3] = true,
 }
+local APP <const> = { routes = true, settings = true, limits = true, openapi = true }
 local COMMON <const> = { who = true, limit = true, before = true, after = true }
 
 ---- Checks ------------------------------------------------------------------------
@@ -87,11 +88,18 @@ local function with_hooks(handler, common)
   end
 end
 
-local function make_run(route, who, limit, common)
+--- What `make` makes for a route; what it raises, a word that is not known, names the route.
+local function made_for(name, make, ...)
+  local ok, check = pcall(make, ...)
+  if not ok then error(name .. ": " .. tostring(check), 0) end
+  return check
+end
+
+local function make_run(route, name, who, limit, common)
   local handler = with_hooks(route[3], common)
   local shapes = shapes_of(route)
-  local admit = auth.gate(who, route.guest_sends)
-  local count = limits.gate(limit)
+  local admit = made_for(name, auth.gate, who, route.guest_sends)
+  local count = made_for(name, limits.gate, limit)
 
   local check_key = route.idempotent and idempotency.check
   local files = route.files
@@ -118,7 +126,7 @@ local function add(list, block, route)
 
   list[#list + 1] = {
     method = route[1], path = full_path(block.prefix, route[2]), name = name, who = who, limit = limit,
-    handler = route[3], run = make_run(route, who, limit, block.common),
+    handler = route[3], run = make_run(route, name, who, limit, block.common),
     body_mode = type(route.body) == "string" and route.body or "whole",
     body_limit = route.body_limit, files = route.files,
     files_limit = route.files and uploads.body_limit(route.files), etag = route.etag, public = route.public,
@@ -131,8 +139,9 @@ end
 
 --- Module names, route tables, or lists of them.
 local function add_all(list, entry)
+  local name = type(entry) == "string" and entry or "an entry"
   if type(entry) == "string" then entry = require(entry) end
-  if type(entry) ~= "table" then error("routes: a module did not return web.routes(...)", 0) end
+  if type(entry) ~= "table" then error("routes: " .. name .. " is not what web.routes(...) returns", 0) end
   if entry.is_routes then
     check_fields("web.group " .. entry.prefix, entry.common, COMMON)
     for _, route in ipairs(entry.routes) do add(list, entry, route) end
@@ -145,6 +154,8 @@ end
 ---@return table[] for the core
 return function(app)
   if type(app) ~= "table" then error("app.lua must return {routes = {...}}", 0) end
+  if app.routes ~= nil then check_fields("app.lua", app, APP)
+  elseif not app.is_routes and #app == 0 then error("app.lua must return {routes = {...}}", 0) end
   config.declare(app.settings or {})
   limits.configure(app.limits)
   local list = {}
