@@ -30,8 +30,8 @@ end
 local function status()
   local fault = engine.fault()
   if fault then
-    return "<div class=bad><strong>The scripts on the disk do not load</strong>; the last good "
-      .. "generation serves.<pre>" .. escape(fault) .. "</pre></div>"
+    return "<div class=bad><strong>The scripts on the disk do not load</strong>; what loaded "
+      .. "last serves until they do.<pre>" .. escape(fault) .. "</pre></div>"
   end
   return "<div class=good>All scripts are loaded.</div>"
 end
