@@ -381,7 +381,7 @@ made_anew() {
     INSERT INTO sales_figures SELECT * FROM sales_figures; INSERT INTO product_sales_figures SELECT * FROM product_sales_figures;
     INSERT INTO user_sales_movements SELECT id, now(), 1, 100 FROM users" || return 1
   [[ $(db_psql -c "SELECT t.wrong_figures() IS NOT NULL") == t ]] || return 1
-  up_part "$root"/migrations/017_*.sql >"$tmp/up.sql" && owner_psql -1 -f "$tmp/up.sql" &&
+  up_part "$root"/migrations/016_*.sql >"$tmp/up.sql" && owner_psql -1 -f "$tmp/up.sql" &&
     [[ $(db_psql -c "SELECT t.wrong_figures() IS NULL") == t ]]
 }
 check "figures that are wrong are made anew" made_anew

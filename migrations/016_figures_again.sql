@@ -1,4 +1,4 @@
--- 017_figures_again.sql -- the figures of 008 and 016, made anew while nobody writes: what was
+-- 016_figures_again.sql -- the figures of 008 and 015, made anew while nobody writes: what was
 -- ordered or changed in a running shop while those two filled their tables, before their
 -- triggers were there, is missing in them.
 

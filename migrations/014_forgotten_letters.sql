@@ -1,4 +1,4 @@
--- 015_forgotten_letters.sql -- letters go with the account that they were written to, sent,
+-- 014_forgotten_letters.sql -- letters go with the account that they were written to, sent,
 -- waiting or given up, and so do the notes on its points; what was given up is not kept for
 -- ever, but as long as what was sent.
 

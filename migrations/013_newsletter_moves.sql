@@ -1,4 +1,4 @@
--- 014_newsletter_moves.sql -- the newsletter follows its reader to another address: it stays
+-- 013_newsletter_moves.sql -- the newsletter follows its reader to another address: it stays
 -- what the account can see, and what goes with it.
 
 -- An address that has a subscription of its own keeps that one.

@@ -1,4 +1,4 @@
--- 013_unassigned_slots.sql -- a slot is completed by the last of its orders also when nobody
+-- 012_unassigned_slots.sql -- a slot is completed by the last of its orders also when nobody
 -- assigned it to a rider, because staff brought them.
 
 -- Locked before it looks: of two last deliveries, the second sees the first.  Orders that were

@@ -1,4 +1,4 @@
--- 016_report_figures.sql -- the figures that reports over many orders were still short of:
+-- 015_report_figures.sql -- the figures that reports over many orders were still short of:
 -- orders by state, slots, promotions, and what each buyer bought by any two days.
 --
 -- As in 008: triggers add movements and change no row that others want, so nobody who orders,
