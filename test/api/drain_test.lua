@@ -37,7 +37,9 @@ return {
       local state = client.shell("ps -o stat= -p " .. supervisor)
       return state == "" or state:sub(1, 1) == "Z"
     end)
-    check.equal(client.sql [[SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-      AND usename = 'app_user']], "0", "sessions of PostgreSQL")
+    client.eventually(GUARD, "no session of PostgreSQL is left", function()     -- which notices by itself
+      return client.sql [[SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+        AND usename = 'app_user']] == "0"
+    end)
   end },
 }
